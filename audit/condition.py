@@ -1,0 +1,125 @@
+"""How the log is doing: is it sealed, and do the places outside the database take its checkpoints?
+
+For pages, probes and the watch of the leading worker. Says nothing of any workspace, so it needs no scope.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from provenance.actor import Actor
+from provenance.ids import uuid7_time
+from provenance.permissions import Permission
+
+NO_SEALER = timedelta(seconds=30)
+"""Three leases: a change of hands takes one."""
+WAITING = timedelta(minutes=5)
+"""Longer than a transaction may reasonably take to commit: an event's id is older than its commit."""
+SEALER = "sealer"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One thing that was looked after, as it noted it itself last. An empty problem is none."""
+
+    name: str
+    place: str
+    problem: str
+    since: datetime
+    at: datetime
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """The sealer, its places, and the event that has waited longest."""
+
+    now: datetime
+    leased_until: datetime | None
+    waiting: UUID | None
+    sealer: Subject | None
+    places: tuple[Subject, ...]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should look into, one sentence each; empty when all is well."""
+        return self._found(lambda sealer: sealer.problem, lambda place: _not_kept(place.name, place.problem))
+
+    @property
+    def brief(self) -> list[str]:
+        """The same for those who did not sign in: no name of a log, no place on the host."""
+        return self._found(
+            lambda sealer: (
+                f"The sealer has refused to go on since {_minute(sealer.since)}; its log says why and what to do."
+            ),
+            lambda place: f"Checkpoints of the log are not kept by {place.name} since {_minute(place.since)}.",
+        )
+
+    def _found(self, of_sealer: Callable[[Subject], str], of_place: Callable[[Subject], str]) -> list[str]:
+        found = [of_sealer(self.sealer)] if self.sealer and self.sealer.problem else []
+        if not found and (lag := self.lag):
+            found.append(lag)
+        return found + [of_place(place) for place in self.places if place.problem]
+
+    @property
+    def lag(self) -> str:
+        """Why events are not sealed as they should be; empty when they are. Says nothing before the first sealer."""
+        if self.sealer and self.leased_until is not None and self.now - self.leased_until > NO_SEALER:
+            return f"No sealer has been at work since {_minute(self.leased_until)}: start one."
+        if self.waiting is not None and self.now - uuid7_time(self.waiting) > WAITING:
+            return f"An event has waited for the sealer since {_minute(uuid7_time(self.waiting))}."
+        return ""
+
+
+def condition() -> Condition:
+    """The state of this moment."""
+    ((now, leased_until, waiting),) = _rows("SELECT clock_timestamp(), * FROM audit.sealing()")
+    known = [
+        Subject(*row)
+        for row in _rows("SELECT subject, place, problem, since, at, size FROM audit.status ORDER BY subject")
+    ]
+    sealer = next((one for one in known if one.name == SEALER), None)
+    # Until a sealer has worked here for the first time, its lease is at the beginning of time.
+    return Condition(
+        now, leased_until if sealer else None, waiting, sealer, tuple(one for one in known if one.name != SEALER)
+    )
+
+
+def seal_at_the_entrance() -> dict[str, str]:
+    """What the sign-in page says of the log: whether it is being sealed, and nothing of any workspace."""
+    found = condition()
+    if found.brief:
+        return {
+            "tone": "rose",
+            "icon": "octagon-x",
+            "words": "The audit log needs an operator: it is not sealed as it should be.",
+        }
+    if found.sealer is None:
+        return {"tone": "slate", "icon": "circle-dashed", "words": "The audit log is signed, and not sealed yet."}
+    return {"tone": "emerald", "icon": "badge-check", "words": "The audit log is sealed."}
+
+
+def notices(actor: Actor) -> list[str]:
+    """What each page tells those who may see the log; one short query."""
+    if not actor.may(Permission.AUDIT_READ):
+        return []
+    rows = _rows("SELECT subject, problem FROM audit.status WHERE problem <> '' ORDER BY subject <> 'sealer', subject")
+    return [problem if subject == SEALER else _not_kept(subject, problem) for subject, problem in rows]
+
+
+def _not_kept(subject: str, problem: str) -> str:
+    return f"The log's checkpoints are not kept by {subject}: {problem}."
+
+
+def _minute(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def _rows(statement: str) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall())

@@ -1,0 +1,349 @@
+"""Functions of the schema `audit`: how one is made, and those that the log itself needs.
+
+Every function fixes its search_path and names what it uses with its schema (T11); EXECUTE is taken from PUBLIC.
+"""
+
+from dataclasses import dataclass
+
+from audit.taxonomy import DECISIONS, Event
+from provenance.actor import ActorKind
+from provenance.postgres.refusals import NO_WORKSPACE, NOT_ACCEPTED, UNAUDITED
+from provenance.roles import RUNTIME_ROLES
+
+CLOCK_TOLERANCE = "5 minutes"
+TENANT_ROLES = ("web", "gateway", "worker", "audit_read")
+"""Who may use the scope. The sealer and retention work through functions of their own."""
+_RECENT_CHANGES = 20
+"""Among so many newest ones by id is the newest revision, whatever the clocks of two hosts say."""
+_DECISIONS = "{" + ",".join(sorted(DECISIONS)) + "}"
+OF_THE_HOST = (Event.AUDIT_KEY_ROTATED, Event.AUDIT_KEYS_BACKED_UP, Event.AUDIT_KEYS_RESTORED)
+"""What is told by whoever keeps the keys, on the host, as the migrator and under any of the keys. Nobody else tells it."""
+_OF_THE_HOST = "{" + ",".join(sorted(OF_THE_HOST)) + "}"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function in the schema `audit`, as it must be."""
+
+    name: str
+    arguments: str
+    returns: str
+    source: str
+    execute_by: tuple[str, ...] = ()
+    definer: bool = False
+    volatility: str = "VOLATILE"
+    # A SET clause costs a microsecond per call; only what runs per row of every query goes without, and then names
+    # everything it uses with its schema.
+    fixes_search_path: bool = True
+    quote: str = "$function$"
+    settings: str = ""
+
+    @property
+    def signature(self) -> str:
+        """Name and argument types, as GRANT wants them."""
+        return f"audit.{self.name}({self.arguments_types})"
+
+    @property
+    def arguments_types(self) -> str:
+        """The argument list without names."""
+        return ", ".join(part.split(None, 1)[1] for part in self.arguments.split(",")) if self.arguments else ""
+
+    def create(self) -> str:
+        """The statements that make it and give EXECUTE to whom it is for."""
+        security = "SECURITY DEFINER" if self.definer else "SECURITY INVOKER"
+        search_path = "SET search_path = pg_catalog, pg_temp" if self.fixes_search_path else ""
+        settings = f"{self.settings} " if self.settings else ""
+        parallel = "PARALLEL SAFE" if self.volatility != "VOLATILE" else ""
+        create = (
+            f"CREATE OR REPLACE FUNCTION audit.{self.name}({self.arguments}) RETURNS {self.returns} LANGUAGE plpgsql "
+            f"{self.volatility} {parallel} {security} {search_path} {settings}AS {self.quote}{self.source}{self.quote}"
+        )
+        statements = [
+            create,
+            f"REVOKE ALL ON FUNCTION {self.signature} FROM PUBLIC",
+            *(f"GRANT EXECUTE ON FUNCTION {self.signature} TO {RUNTIME_ROLES[role]}" for role in self.execute_by),
+        ]
+        return ";\n".join(statements) + ";"
+
+
+WS = Function(
+    name="ws",
+    arguments="",
+    returns="uuid",
+    volatility="STABLE",
+    fixes_search_path=False,
+    execute_by=TENANT_ROLES,
+    source=f"""
+DECLARE
+  scope text := pg_catalog.current_setting('app.workspace_id', true);
+BEGIN
+  -- After any SET LOCAL the unset value is the empty text, not NULL.
+  IF scope IS NULL OR scope OPERATOR(pg_catalog.=) '' THEN
+    RAISE EXCEPTION 'no workspace in scope' USING ERRCODE = '{NO_WORKSPACE}',
+      HINT = 'Enter one first: provenance.db.enter(workspace_id).';
+  END IF;
+  RETURN scope::pg_catalog.uuid;
+END
+""",
+)
+
+UUID_TIME = Function(
+    name="uuid_time",
+    arguments="id uuid",
+    returns="timestamptz",
+    volatility="IMMUTABLE",
+    source="""
+BEGIN
+  -- The first 48 bits of a UUIDv7 are milliseconds since 1970.
+  RETURN pg_catalog.to_timestamp(
+    ('x' || pg_catalog.left(pg_catalog.replace(id::text, '-', ''), 12))::bit(48)::bigint / 1000.0);
+END
+""",
+)
+
+UUID_FLOOR = Function(
+    name="uuid_floor",
+    arguments="at timestamptz",
+    returns="uuid",
+    volatility="IMMUTABLE",
+    source="""
+BEGIN
+  -- The smallest id of that moment: partition bounds and range searches compare with it.
+  RETURN pg_catalog.rpad(
+    pg_catalog.lpad(pg_catalog.to_hex((EXTRACT(epoch FROM at) * 1000)::bigint), 12, '0'), 32, '0')::uuid;
+END
+""",
+)
+
+ACCEPT_EVENT = Function(
+    name="accept_event",
+    arguments="",
+    returns="trigger",
+    definer=True,
+    source=f"""
+DECLARE
+  signed jsonb;
+  is_registered boolean;
+  problem text;
+BEGIN
+  -- Whatever the client sent: the transaction is what coverage and the sealer rely on.
+  NEW.xid := pg_catalog.pg_current_xact_id();
+  signed := NEW.body::jsonb;
+  -- Asked apart, because an expression without a query costs a fraction of one with it. session_user, because
+  -- current_user is the owner in here, and nobody can pretend to be another session_user. The clock and not the time of
+  -- the transaction, which somebody could have left open since before the key ended.
+  PERFORM FROM audit.key
+  WHERE key.kid = NEW.kid AND key.purpose = 'event' AND key.not_before <= pg_catalog.clock_timestamp()
+    AND (key.not_after IS NULL OR key.not_after > pg_catalog.clock_timestamp())
+    AND (key.db_role = session_user OR session_user = 'prov_migrate' AND NEW.action = ANY ('{_OF_THE_HOST}'));
+  is_registered := FOUND;
+  -- One expression with few parts: each is set up anew in every transaction, and this is most of what an event costs.
+  IF is_registered
+    AND pg_catalog.substr(NEW.id::text, 15, 1) = '7'
+    -- What audit.uuid_time says, without the cost of a call.
+    AND pg_catalog.to_timestamp(
+          ('x' || pg_catalog.translate(pg_catalog.left(NEW.id::text, 13), '-', ''))::bit(48)::bigint / 1000.0::float8)
+        - pg_catalog.clock_timestamp() BETWEEN -interval '{CLOCK_TOLERANCE}' AND interval '{CLOCK_TOLERANCE}'
+    AND (signed ->> 'at')::timestamptz - pg_catalog.clock_timestamp()
+        BETWEEN -interval '{CLOCK_TOLERANCE}' AND interval '{CLOCK_TOLERANCE}'
+    AND (session_user IN ('prov_migrate', 'prov_sealer') OR NEW.action <> ALL ('{_OF_THE_HOST}'))
+    AND (session_user = 'prov_web' OR NEW.actor_type <> '{ActorKind.USER}' AND NEW.action <> ALL ('{_DECISIONS}'))
+    AND signed @> pg_catalog.jsonb_build_object('id', NEW.id, 'kid', NEW.kid, 'workspace', NEW.workspace_id,
+          'action', NEW.action, 'outcome', NEW.outcome, 'risk', NEW.risk,
+          'actor', pg_catalog.jsonb_build_object('type', NEW.actor_type, 'id', NEW.actor_id),
+          'object', pg_catalog.jsonb_build_object('type', NEW.object_type, 'id', NEW.object_id, 'op', NEW.op))
+    -- Not by containment, to which 1 and 1.0 are the same, and a list within a longer one.
+    AND signed #>> '{{object,rev}}' IS NOT DISTINCT FROM NEW.rev::text
+    AND signed -> 'changed' = pg_catalog.to_jsonb(NEW.changed)
+    AND signed #>> '{{context,run_id}}' IS NOT DISTINCT FROM NEW.run_id::text
+  THEN
+    RETURN NEW;
+  END IF;
+  -- Refused. The same questions one by one, to say which of them.
+  problem := CASE
+    WHEN pg_catalog.substr(NEW.id::text, 15, 1) <> '7' THEN 'its id is no UUIDv7'
+    WHEN audit.uuid_time(NEW.id) - pg_catalog.clock_timestamp()
+         NOT BETWEEN -interval '{CLOCK_TOLERANCE}' AND interval '{CLOCK_TOLERANCE}' THEN
+      'the time in its id is more than {CLOCK_TOLERANCE} from the clock of the database; compare the clocks of the hosts'
+    WHEN ((signed ->> 'at')::timestamptz - pg_catalog.clock_timestamp()
+          BETWEEN -interval '{CLOCK_TOLERANCE}' AND interval '{CLOCK_TOLERANCE}') IS NOT TRUE THEN
+      'its time is more than {CLOCK_TOLERANCE} from the clock of the database; compare the clocks of the hosts'
+    WHEN NOT is_registered THEN
+      pg_catalog.format('the key id %s is not registered for %s now', NEW.kid, session_user)
+    WHEN NEW.action = ANY ('{_OF_THE_HOST}') AND session_user NOT IN ('prov_migrate', 'prov_sealer') THEN
+      pg_catalog.format('what becomes of keys is told on the host, not by %s', session_user)
+    -- A hijacked worker has a key id of its own; what a person did or decided is told by the process they signed in to.
+    WHEN session_user <> 'prov_web' AND (NEW.actor_type = '{ActorKind.USER}' OR NEW.action = ANY ('{_DECISIONS}')) THEN
+      pg_catalog.format('what people do and decide is told by web, not by %s', session_user)
+    WHEN (signed ->> 'id') IS DISTINCT FROM NEW.id::text THEN 'id differs from the signed body'
+    WHEN (signed ->> 'kid') IS DISTINCT FROM NEW.kid THEN 'kid differs from the signed body'
+    WHEN (signed ->> 'workspace') IS DISTINCT FROM NEW.workspace_id::text THEN 'workspace_id differs from the signed body'
+    WHEN (signed ->> 'action') IS DISTINCT FROM NEW.action THEN 'action differs from the signed body'
+    WHEN (signed ->> 'outcome') IS DISTINCT FROM NEW.outcome THEN 'outcome differs from the signed body'
+    WHEN (signed ->> 'risk') IS DISTINCT FROM NEW.risk THEN 'risk differs from the signed body'
+    WHEN (signed #>> '{{actor,type}}') IS DISTINCT FROM NEW.actor_type THEN 'actor_type differs from the signed body'
+    WHEN (signed #>> '{{actor,id}}') IS DISTINCT FROM NEW.actor_id THEN 'actor_id differs from the signed body'
+    WHEN (signed #>> '{{object,type}}') IS DISTINCT FROM NEW.object_type THEN 'object_type differs from the signed body'
+    WHEN (signed #>> '{{object,id}}') IS DISTINCT FROM NEW.object_id THEN 'object_id differs from the signed body'
+    WHEN (signed #>> '{{object,rev}}') IS DISTINCT FROM NEW.rev::text THEN 'rev differs from the signed body'
+    WHEN (signed #>> '{{object,op}}') IS DISTINCT FROM NEW.op THEN 'op differs from the signed body'
+    WHEN (signed -> 'changed') IS DISTINCT FROM pg_catalog.to_jsonb(NEW.changed) THEN 'changed differs from the signed body'
+    WHEN (signed #>> '{{context,run_id}}') IS DISTINCT FROM NEW.run_id::text THEN 'run_id differs from the signed body'
+    ELSE 'its columns are not those of the signed body'
+  END;
+  RAISE EXCEPTION 'event % (%) is not accepted: %', NEW.id, NEW.action, problem USING ERRCODE = '{NOT_ACCEPTED}';
+END
+""",
+)
+
+REFUSE = Function(
+    name="refuse",
+    arguments="",
+    returns="trigger",
+    source=f"""
+BEGIN
+  RAISE EXCEPTION '% on %.% is refused: its rows are written once and stay', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME
+    USING ERRCODE = '{UNAUDITED}';
+END
+""",
+)
+
+ONLY_END = Function(
+    name="only_end",
+    arguments="",
+    returns="trigger",
+    source=f"""
+BEGIN
+  -- A key may be given an end, or an earlier one. Later than it was, somebody who stole it could sign on.
+  IF TG_OP = 'UPDATE' AND NEW.not_after IS NOT NULL AND (OLD.not_after IS NULL OR NEW.not_after <= OLD.not_after)
+     AND pg_catalog.to_jsonb(NEW) - 'not_after' = pg_catalog.to_jsonb(OLD) - 'not_after' THEN
+    RETURN NEW;
+  END IF;
+  RAISE EXCEPTION '% on audit.key is refused: a key is registered once, and can only be ended', TG_OP
+    USING ERRCODE = '{UNAUDITED}';
+END
+""",
+)
+
+TOLD_KEY = Function(
+    name="told_key",
+    arguments="",
+    returns="trigger",
+    definer=True,
+    source=f"""
+BEGIN
+  IF NOT EXISTS (SELECT FROM audit.event WHERE event.xid = pg_catalog.pg_current_xact_id() AND event.kid = NEW.kid
+                 AND event.action = '{Event.AUDIT_KEY_ROTATED}') THEN
+    RAISE EXCEPTION 'the key % is not registered: no event of this transaction tells it', NEW.kid
+      USING ERRCODE = '{UNAUDITED}', HINT = 'Keys are replaced with ./manage.py rotate_keys.';
+  END IF;
+  RETURN NULL;
+END
+""",
+)
+
+STORE = Function(
+    name="store",
+    arguments=(
+        "id uuid, workspace_id uuid, object_type text, object_id text, rev bigint, op text, changed text[], action text, "
+        "actor_id text, actor_type text, outcome text, risk text, run_id uuid, kid text, mac bytea, body text, "
+        "detail_salt bytea, detail_body bytea, media_type text, retention_class text"
+    ),
+    returns="void",
+    # As whoever calls it, so that rights and row security are the caller's.
+    fixes_search_path=False,
+    execute_by=("web", "gateway", "worker", "retention"),
+    source="""
+BEGIN
+  -- A function, because its statements are planned once in a session; planning them is half of what an event costs.
+  INSERT INTO audit.event (id, workspace_id, object_type, object_id, rev, op, changed, action, actor_id, actor_type,
+                           outcome, risk, run_id, kid, mac, body)
+  VALUES (store.id, store.workspace_id, store.object_type, store.object_id, store.rev, store.op, store.changed,
+          store.action, store.actor_id, store.actor_type, store.outcome, store.risk, store.run_id, store.kid, store.mac,
+          store.body);
+  IF store.detail_body IS NOT NULL THEN
+    INSERT INTO audit.detail (event_id, workspace_id, salt, body, media_type, retention_class)
+    VALUES (store.id, store.workspace_id, store.detail_salt, store.detail_body, store.media_type, store.retention_class);
+  END IF;
+END
+""",
+)
+
+_OF_AN_EVENT_SOURCE = f"""
+BEGIN
+  -- The month's partition by its name, as coverage has it: looking for it costs more than all the rest.
+  PERFORM FROM audit.{{partition}} AS event
+  WHERE event.id = NEW.event_id AND event.xid = pg_catalog.pg_current_xact_id()
+    AND event.workspace_id IS NOT DISTINCT FROM NEW.workspace_id AND event.body::jsonb ->> 'detail' IS NOT NULL;
+  IF FOUND THEN
+    RETURN NULL;
+  END IF;
+  PERFORM FROM audit.event AS event
+  WHERE event.id = NEW.event_id AND event.xid = pg_catalog.pg_current_xact_id()
+    AND event.workspace_id IS NOT DISTINCT FROM NEW.workspace_id AND event.body::jsonb ->> 'detail' IS NOT NULL;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'the detail of event % is not accepted: no event of this transaction is bound to it', NEW.event_id
+      USING ERRCODE = '{NOT_ACCEPTED}';
+  END IF;
+  RETURN NULL;
+END
+"""
+
+
+def of_an_event(partition: str) -> Function:
+    """The trigger behind every detail, with the partition in which it looks first."""
+    return Function(
+        name="of_an_event",
+        arguments="",
+        returns="trigger",
+        # The instance log may be written by who may not read it.
+        definer=True,
+        source=_OF_AN_EVENT_SOURCE.replace("{partition}", partition),
+    )
+
+
+ONLY_ERASE = Function(
+    name="only_erase",
+    arguments="",
+    returns="trigger",
+    source=f"""
+BEGIN
+  -- Erasure takes body and salt and leaves the row, so that it shows. Everything else stays as it was written.
+  IF TG_OP = 'UPDATE' AND OLD.erased_at IS NULL AND NEW.erased_at IS NOT NULL
+     AND pg_catalog.to_jsonb(NEW) - '{{salt,body,erased_at}}'::text[]
+         = pg_catalog.to_jsonb(OLD) - '{{salt,body,erased_at}}'::text[] THEN
+    RETURN NEW;
+  END IF;
+  RAISE EXCEPTION '% on %.% is refused: a detail is written once, and can only be erased', TG_OP, TG_TABLE_SCHEMA,
+    TG_TABLE_NAME USING ERRCODE = '{UNAUDITED}';
+END
+""",
+)
+
+NEWEST_CHANGES = Function(
+    name="newest_changes",
+    arguments="types text[], ids text[]",
+    returns="SETOF audit.event",
+    volatility="STABLE",
+    execute_by=("web", "gateway", "worker"),
+    # One plan for every call: planned anew for each, the partitions of seven years cost eight milliseconds a look.
+    settings="SET plan_cache_mode = force_generic_plan",
+    source=f"""
+BEGIN
+  -- By id first, which finds the newest partition, and then by revision: clocks of two hosts may differ.
+  RETURN QUERY SELECT newest.* FROM unnest(types, ids) AS wanted (type, id) CROSS JOIN LATERAL (
+    SELECT recent.* FROM (SELECT recent.* FROM (
+      SELECT event.* FROM audit.event AS event
+      WHERE event.workspace_id = audit.ws() AND event.object_id = wanted.id AND event.object_type = wanted.type
+        AND event.op <> 'read'
+      ORDER BY event.id DESC LIMIT {_RECENT_CHANGES}
+    ) AS recent
+    UNION ALL
+    -- Of a month that left the log.
+    SELECT carried.* FROM audit.carried AS carried
+    WHERE carried.workspace_id = audit.ws() AND carried.object_id = wanted.id AND carried.object_type = wanted.type
+    ) AS recent ORDER BY recent.rev DESC, recent.id DESC LIMIT 1
+  ) AS newest;
+END
+""",  # noqa: S608  composed of constants
+)

@@ -1,0 +1,270 @@
+"""Governed rows: Postgres counts their revisions, and commits no change of one without a signed event about it.
+
+A model becomes governed by inheriting `Governed` (or `GovernedInstance`, for rows of no workspace) and by `GuardTable` in
+its guard migration. The instance remembers what it loaded, so that `record()` can say which columns changed.
+"""
+
+import datetime as dt
+import hashlib
+import hmac
+import secrets
+import uuid
+from collections.abc import Collection, Iterable, Mapping
+from decimal import Decimal
+from typing import Any, ClassVar, Self
+
+import orjson
+from django.db import models
+
+from audit.envelope import ObjectFacts, Op, timestamp
+from provenance.canonical import canonical_json
+from provenance.db import TenantModel
+from provenance.ids import uuid7
+
+SALT_BYTES = 32
+GUARD_COLUMNS = frozenset({"audit_rev", "audit_salt"})
+
+
+class NotRecorded(RuntimeError):
+    """A governed row was changed twice and the first change was never recorded. Call `record()` after each."""
+
+
+def new_salt() -> bytes:
+    """The salt of a row's state commitment. It stays with the row, unlike the salt of erasable detail (T06)."""
+    return secrets.token_bytes(SALT_BYTES)
+
+
+class _Tracked(models.Model):
+    """What a governed row remembers: the columns as loaded, and its change that waits for its event."""
+
+    # Set by a trigger and never by us: each change counts one up. Sent along with every save, so that Postgres refuses
+    # an instance that was loaded before somebody else's change.
+    audit_rev = models.BigIntegerField(default=0, editable=False)
+    audit_salt = models.BinaryField(default=new_salt, editable=False)
+
+    audit_type: ClassVar[str] = ""
+
+    class Meta:
+        abstract = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._loaded: dict[str, Any] = {}
+        self._unrecorded: ObjectFacts | None = None
+
+    def save(
+        self,
+        *,
+        force_insert: Any = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
+        """Write the row; `record()` must follow before the next save and before COMMIT.
+
+        Raises `StaleRevision` when somebody else changed the row since it was loaded.
+        """
+        self._refuse_second_change()
+        adding = self._state.adding
+        names = None if update_fields is None else {*update_fields, "audit_rev"}
+        super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=names)
+        changed = () if adding else self._changed_columns(names)
+        self.audit_rev += 1
+        self._unrecorded = self._facts("insert" if adding else "update", self.audit_rev, changed)
+        self._remember(names)
+
+    def delete(self, using: str | None = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
+        """Remove the row; `record()` must follow."""
+        self._refuse_second_change()
+        facts = self._facts("delete", self.audit_rev + 1, ())
+        deleted = super().delete(using=using, keep_parents=keep_parents)
+        self._unrecorded = facts
+        return deleted
+
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
+        """Django's constructor for loaded rows; remembers what was loaded."""
+        instance = super().from_db(*args, **kwargs)
+        instance._remember()  # noqa: SLF001  our own
+        return instance
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        """Load the row again and forget what was loaded before."""
+        super().refresh_from_db(*args, **kwargs)
+        self._remember()
+
+    @classmethod
+    def object_type(cls) -> str:
+        """The type of object in events, for example `agent_version`; `audit_type` names another one."""
+        return cls.audit_type or _snake_case(cls.__name__)
+
+    @property
+    def audit_label(self) -> str:
+        """What people call this object; goes into erasable detail only."""
+        for name in ("title", "name", "slug", "email"):
+            if isinstance(label := getattr(self, name, None), str) and label:
+                return label
+        return ""
+
+    def note_created(self) -> None:
+        """This new row was stored by `bulk_create`, past `save`. For `audit.services.create_rows`."""
+        self._refuse_second_change()
+        self.audit_rev = 1
+        self._unrecorded = self._facts("insert", self.audit_rev, ())
+        self._remember()
+
+    def note_changed(self, values: Mapping[str, Any]) -> None:
+        """These fields of the row were stored by a bulk update, past `save`. For `audit.services.change_rows`."""
+        self._refuse_second_change()
+        for name, value in values.items():
+            setattr(self, name, value)
+        changed = self._changed_columns(values)
+        self.audit_rev += 1
+        self._unrecorded = self._facts("update", self.audit_rev, changed)
+        self._remember(values)
+
+    def take_change(self) -> ObjectFacts:
+        """The change that waits for its event, or a mere reading of the object. For `record()`, which calls it once."""
+        change, self._unrecorded = self._unrecorded, None
+        return change or self._facts("read", self.audit_rev, ())
+
+    def state(self) -> str | None:
+        """The salted commitment to the row as this instance has it; None when columns were not loaded."""
+        if self.get_deferred_fields():
+            return None
+        fields = [field for field in self._meta.concrete_fields if field.attname not in GUARD_COLUMNS]
+        values = {_column(field): field.to_python(getattr(self, field.attname)) for field in fields}
+        return state_commitment(bytes(self.audit_salt), self.audit_rev, values)
+
+    def _facts(self, op: Op, rev: int, changed: Iterable[str]) -> ObjectFacts:
+        return ObjectFacts(
+            type=self.object_type(),
+            id=str(self.pk),
+            rev=rev,
+            op=op,
+            changed=tuple(changed),
+            state=self.state() if op in {"insert", "update"} else None,
+            label=self.audit_label,
+        )
+
+    def _changed_columns(self, names: Collection[str] | None) -> list[str]:
+        return [
+            _column(field)
+            for field in self._meta.concrete_fields
+            if field.attname not in GUARD_COLUMNS
+            and (names is None or field.name in names or field.attname in names)
+            and field.attname in self.__dict__
+            and (
+                field.attname not in self._loaded
+                or _frozen(self.__dict__[field.attname]) != self._loaded[field.attname]
+            )
+        ]
+
+    def _remember(self, names: Collection[str] | None = None) -> None:
+        """Keep what the database now has: all that is loaded, or only the fields that were just written."""
+        for field in self._meta.concrete_fields:
+            written = names is None or field.name in names or field.attname in names
+            if written and field.attname in self.__dict__:
+                self._loaded[field.attname] = _frozen(self.__dict__[field.attname])
+
+    def _refuse_second_change(self) -> None:
+        if self._unrecorded is not None:
+            raise NotRecorded(
+                f"{self._meta.db_table} {self._unrecorded.id} has an unrecorded {self._unrecorded.op} "
+                f"(revision {self._unrecorded.rev}). Call record(target=…) after each save and before the next one."
+            )
+
+
+class Governed(_Tracked, TenantModel):
+    """A governed row of a workspace."""
+
+    class Meta:
+        abstract = True
+
+
+class GovernedInstance(_Tracked):
+    """A governed row of no workspace (users, their authenticators): its events go to the instance log."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+def state_commitment(salt: bytes, rev: int, values: Mapping[str, Any]) -> str:
+    """HMAC-SHA256 over every column of a governed row and its revision, in hex.
+
+    `values` maps column names to Python values as Django or psycopg loads them. The same row gives the same commitment
+    whoever computes it: the service that wrote it, the gateway from its SQL, or a reconciliation years later. Rows
+    that grant power are compared with it whenever they are loaded (`audit.attestation`).
+    """
+    row = {"audit_rev": rev, "columns": {name: _plain(value) for name, value in values.items()}}
+    return hmac.digest(salt, _canonical(row), hashlib.sha256).hex()
+
+
+def _canonical(row: dict[str, Any]) -> bytes:
+    """`canonical_json` of a row, whose values are texts, booleans and null: without walking through what cannot differ.
+
+    A reconciliation computes millions. Whatever might lie outside of the profile takes the long way, which says so.
+    """
+    try:
+        text = orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return canonical_json(row)
+    return canonical_json(row) if b"\\u0000" in text or not "".join(row["columns"]).isascii() else text
+
+
+def _plain(value: Any) -> Any:  # noqa: PLR0911  a table of cases
+    """A value in canonical form. JSON becomes text, because its keys and numbers may lie outside the profile."""
+    match value:
+        case None | bool():
+            return value
+        case str() | int() | uuid.UUID():
+            return str(value)
+        case Decimal():
+            return format(value.normalize(), "f")
+        case dt.datetime():
+            return timestamp(value)
+        case dt.date() | dt.time():
+            return value.isoformat()
+        case dt.timedelta():
+            return str(value // dt.timedelta(microseconds=1))
+        case bytes() | bytearray() | memoryview():
+            return bytes(value).hex()
+        case dict() | list() | tuple():
+            return orjson.dumps(_numbers(value), option=orjson.OPT_SORT_KEYS, default=_plain).decode()
+        case _:
+            raise TypeError(f"{type(value).__name__} cannot be part of a state commitment")
+
+
+def _numbers(value: Any) -> Any:
+    """JSON with its numbers as text, since jsonb writes 1e2 as 100 and libraries differ in what they read."""
+    match value:
+        case bool():
+            return value
+        case int() | float():
+            exact = abs(value) < 2**53 and value == int(value) if abs(value) < float("inf") else False
+            return f"n{int(value)}" if exact else f"n{float(value)!r}"
+        case str():
+            return f"s{value}"
+        case dict():
+            return {str(name): _numbers(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_numbers(item) for item in value]
+        case _:
+            return value
+
+
+def _frozen(value: Any) -> Any:
+    """A value that later changes in place cannot reach."""
+    if isinstance(value, dict | list):
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
+    return bytes(value) if isinstance(value, memoryview) else value
+
+
+def _column(item: "models.Field[Any, Any]") -> str:
+    return str(item.column)
+
+
+def _snake_case(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")

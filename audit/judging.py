@@ -1,0 +1,133 @@
+"""Is a stored event what it claims to be? One judgment for everybody who reads the log: sealer, pages, verification. Pure.
+
+It compares stored bytes with stored columns. That an event is missing is for the tree and the revisions to show.
+"""
+
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+
+from audit.signing import MAC_PREFIX, KeyRing, may_sign
+
+COLUMNS = (
+    "id, workspace_id, object_type, object_id, rev, op, changed, action, actor_id, actor_type, outcome, risk, run_id, "
+    "kid, mac, body"
+)
+CHECKPOINT_PREFIX = b"provenance-checkpoint-v1\n"
+
+
+class StoredEvent(NamedTuple):
+    """A row of `audit.event`, in the order of `COLUMNS`."""
+
+    id: UUID
+    workspace_id: UUID | None
+    object_type: str
+    object_id: str
+    rev: int | None
+    op: str
+    changed: list[str]
+    action: str
+    actor_id: str
+    actor_type: str
+    outcome: str
+    risk: str
+    run_id: UUID | None
+    kid: str
+    mac: bytes
+    body: str
+
+
+def event_entry(body: bytes, mac: bytes) -> bytes:
+    """What the log holds of an event: the signed bytes and their MAC, which keeps the leaf's hash from being guessed."""
+    return MAC_PREFIX + body + mac
+
+
+def checkpoint_entry(text: str) -> bytes:
+    """What the instance log holds of another log's checkpoint."""
+    return CHECKPOINT_PREFIX + text.encode()
+
+
+def flaw(event: StoredEvent, keys: KeyRing) -> str:
+    """What is wrong with an event, in a few words; empty when it is genuine and its columns say what was signed."""
+    key = keys.key(event.kid, event.workspace_id)
+    if key is None:
+        return f"no key {event.kid} is known"
+    if not key.verifies(event.body.encode(), bytes(event.mac)):
+        return "the signature does not hold"
+    if not may_sign(event.kid, action=event.action, actor_type=event.actor_type):
+        return f"{event.kid} may not tell what people do and decide"
+    return mismatch(event)
+
+
+def mismatch(event: StoredEvent) -> str:
+    """Which column does not say what the signed body says; empty when all do."""
+    try:
+        found = differences(event)
+    except ValueError as error:
+        return str(error)
+    return f"{', '.join(name for name, _signed, _stored in found)} differs from the signed body" if found else ""
+
+
+def differences(event: StoredEvent) -> list[tuple[str, Any, Any]]:
+    """Each column that does not say what was signed: its name, what was signed, what is stored.
+
+    Raises ValueError for a body that is none of an event.
+    """
+    try:
+        body = orjson.loads(event.body)
+        said = _said(body)
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        raise ValueError("the signed body is not one of an event") from None
+    # Two readers could read two things in any other form, and a verifier elsewhere takes none of them.
+    if orjson.dumps(body, option=orjson.OPT_SORT_KEYS) != event.body.encode():
+        raise ValueError("the signed body is not in canonical form")
+    if said == _stored(event):
+        return []
+    compared = zip(_COMPARED, said, _stored(event), strict=True)
+    return [(name, signed, stored) for name, signed, stored in compared if signed != stored]
+
+
+_COMPARED = (
+    *("id", "workspace_id", "object_type", "object_id", "rev", "op", "changed", "action", "actor_id", "actor_type"),
+    *("outcome", "risk", "run_id", "kid"),
+)
+
+
+def _said(body: Any) -> tuple[Any, ...]:
+    about, actor = body["object"], body["actor"]
+    return (
+        body["id"],
+        body["workspace"],
+        about["type"],
+        about["id"],
+        about["rev"],
+        about["op"],
+        body["changed"],
+        body["action"],
+        actor["id"],
+        actor["type"],
+        body["outcome"],
+        body["risk"],
+        body["context"].get("run_id"),
+        body["kid"],
+    )
+
+
+def _stored(event: StoredEvent) -> tuple[Any, ...]:
+    return (
+        str(event.id),
+        str(event.workspace_id) if event.workspace_id else None,
+        event.object_type,
+        event.object_id,
+        event.rev,
+        event.op,
+        event.changed,
+        event.action,
+        event.actor_id,
+        event.actor_type,
+        event.outcome,
+        event.risk,
+        str(event.run_id) if event.run_id else None,
+        event.kid,
+    )

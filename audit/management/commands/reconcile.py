@@ -1,0 +1,136 @@
+"""`./manage.py reconcile`: hold every governed row against the log and name each that somebody changed past the platform."""
+
+import json
+import sys
+import time
+from collections import defaultdict
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+
+from audit.attestation import MOST_TOLD, Altered
+from audit.management.refusals import told
+from audit.reconcile import Report, governed_tables, reconcile
+from audit.services import Entry, Target, record_all
+from audit.signing import KeyRing
+from audit.taxonomy import Event
+from provenance.actor import Actor
+from provenance.db import enter
+
+OWNER = "prov_owner"
+DIFFERS = 1
+NOT_CHECKED = 2
+MOST_SHOWN = 100
+
+
+class Command(BaseCommand):
+    """Exit code 0: every row is what the log says. 1: some are not, and are named. 2: it could not be checked."""
+
+    help = "Hold every governed row against the log. Exit code 1 when rows differ, 2 when it could not be checked."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """What to compare, and how to say it."""
+        parser.add_argument("--json", action="store_true", help="print the report as JSON")
+        parser.add_argument("--table", action="append", help="only this table; may be given more than once")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Compare, tell the log what was found, and print it."""
+        known = {table.name: table for table in governed_tables()}
+        names = options["table"] or sorted(known)
+        if unknown := sorted(set(names) - set(known)):
+            raise CommandError(
+                f"{', '.join(unknown)}: no governed table. There are {', '.join(sorted(known))}.",
+                returncode=NOT_CHECKED,
+            )
+        started = time.monotonic()
+        try:
+            with psycopg.connect(settings.MIGRATOR_DATABASE_URL, autocommit=True) as connection:
+                # Row security is for tenants; who holds all rows against the log must see all of them.
+                connection.execute(f"SET ROLE {OWNER}")
+                report = reconcile(
+                    connection,
+                    KeyRing.from_settings(),
+                    tables=[known[name] for name in names],
+                    progress=self._progress,
+                )
+        except psycopg.Error as error:
+            raise CommandError(f"Nothing was compared: {told(error)}", returncode=NOT_CHECKED) from error
+        _tell(report)
+        seconds = time.monotonic() - started
+        self.stdout.write(_as_json(report, seconds) if options["json"] else _as_text(report, seconds))
+        if report.altered:
+            sys.exit(DIFFERS)
+
+    def _progress(self, table: str, rows: int) -> None:
+        if self.stderr.isatty():
+            self.stderr.write(f"\r\x1b[K{table}: {rows:,} rows", ending="")
+
+
+def _tell(report: Report) -> None:
+    """One critical event for each workspace with findings: whoever reads only the log learns of it there."""
+    by_workspace: dict[UUID | None, list[Altered]] = defaultdict(list)
+    for _table, altered in report.findings:
+        by_workspace[altered.row.workspace_id].append(altered)
+    for workspace_id, found in by_workspace.items():
+        first = found[0].row
+        entry = Entry(
+            event=Event.AUDIT_ROW_ALTERED,
+            target=Target(first.type, first.id),
+            detail={"count": len(found), "rows": [item.described() for item in found[:MOST_TOLD]]},
+            outcome="failure",
+            gap=len(found) - 1,
+        )
+        actor = Actor.system("audit.reconcile", workspace_id)
+        with enter(workspace_id) if workspace_id else transaction.atomic():
+            record_all(actor=actor, entries=[entry])
+
+
+def _as_json(report: Report, seconds: float) -> str:
+    tables = [
+        {
+            "table": table.table,
+            "rows": table.rows,
+            "altered": table.altered,
+            "by_revision_only": table.by_revision,
+            "expired": table.expired,
+        }
+        for table in report.tables
+    ]
+    findings = [
+        {"table": table, "workspace": str(item.row.workspace_id or ""), **item.described()}
+        for table, item in report.findings
+    ]
+    whole = {
+        "rows": report.rows,
+        "altered": report.altered,
+        "by_revision_only": report.by_revision,
+        "expired": report.expired,
+        "seconds": round(seconds, 3),
+        "tables": tables,
+        "findings": findings,
+    }
+    return json.dumps(whole, indent=2)
+
+
+def _as_text(report: Report, seconds: float) -> str:
+    lines = [
+        f"{table} {item.row.id} (revision {item.row.rev}): {item.problem}"
+        for table, item in report.findings[:MOST_SHOWN]
+    ]
+    if report.altered > len(lines):
+        lines.append(f"… and {report.altered - len(lines)} more; --json names up to {len(report.findings)}.")
+    lines.append(f"{report.rows:,} rows of {len(report.tables)} tables in {seconds:.1f} s.")
+    if report.by_revision:
+        unsigned = [table.table for table in report.tables if table.by_revision]
+        lines.append(
+            f"{report.by_revision:,} rows were compared by revision alone, because their events sign no state: "
+            f"{', '.join(unsigned)}."
+        )
+    if report.expired:
+        lines.append(f"{report.expired:,} rows could not be compared: their events left the log after seven years.")
+    lines.append(f"{report.altered:,} differ from the log." if report.altered else "Every row is what the log says.")
+    return "\n".join(lines)

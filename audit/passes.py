@@ -1,0 +1,92 @@
+"""What one pass of the sealer takes: which transactions count, and in what order their events go into the log. Pure."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from audit.envelope import SignedEvent
+from audit.judging import StoredEvent
+
+HEARTBEAT = timedelta(hours=1)
+"""A log that has nothing to tell says so this often, so that silence means trouble."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """`pg_snapshot`: which transactions had ended. Everything below `xmax` but `running`."""
+
+    xmax: int
+    running: tuple[int, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "Snapshot":
+        """Read `xmin:xmax:xip,…`."""
+        _xmin, xmax, running = text.split(":")
+        return cls(int(xmax), tuple(int(xid) for xid in running.split(",") if xid))
+
+    def advanced(self, now: "Snapshot", cut: int) -> "Snapshot":
+        """What is sealed when, after this, all that `now` shows of transactions below `cut` is sealed too."""
+        if cut >= self.xmax:
+            return Snapshot(cut, tuple(xid for xid in now.running if xid < cut))
+        return Snapshot(self.xmax, tuple(xid for xid in self.running if xid >= cut or xid in now.running))
+
+    @property
+    def text(self) -> str:
+        """How Postgres writes it."""
+        return f"{min(self.running, default=self.xmax)}:{self.xmax}:{','.join(map(str, self.running))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a pass has to seal, and up to where everything is sealed after it; None: no further than before."""
+
+    events: list[StoredEvent]
+    sealed_to: Snapshot | None
+    is_more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Whose transaction ids a snapshot is about."""
+
+    system_id: int | None
+    timeline: str
+
+
+def in_order(events: Sequence[StoredEvent]) -> list[StoredEvent]:
+    """By their ids, so by time; but the changes of one object by its revisions, whatever the clocks of hosts say."""
+    ordered = sorted(events, key=lambda event: event.id.int)
+    slots: dict[tuple[str, str, UUID | None], list[int]] = defaultdict(list)
+    for number, event in enumerate(ordered):
+        if event.op != "read" and event.rev is not None:
+            slots[event.object_type, event.object_id, event.run_id].append(number)
+    for numbers in slots.values():
+        # Sorting is stable: several events of one revision stay in the order of their ids.
+        changes = sorted((ordered[number] for number in numbers), key=lambda event: event.rev or 0)
+        for number, event in zip(numbers, changes, strict=True):
+            ordered[number] = event
+    return ordered
+
+
+def stored(signed: SignedEvent) -> StoredEvent:
+    """An event as its row says it."""
+    return StoredEvent(
+        id=signed.id,
+        workspace_id=signed.workspace_id,
+        object_type=signed.object.type,
+        object_id=signed.object.id,
+        rev=signed.object.rev,
+        op=signed.object.op,
+        changed=list(signed.object.changed),
+        action=signed.action.value,
+        actor_id=signed.actor_id,
+        actor_type=signed.actor_type,
+        outcome=signed.outcome,
+        risk=signed.risk.value,
+        run_id=signed.run_id,
+        kid=signed.kid,
+        mac=signed.mac,
+        body=signed.body,
+    )

@@ -1,0 +1,362 @@
+"""One range of one log, read and checked by one process: events against keys and columns, leaves against events and tiles.
+
+What it hands back is small: what is wrong, and the tree's nodes that its leaves make, so that whoever asked can hold them
+against the signed roots. Rows never leave the process that read them.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import orjson
+import psycopg
+
+from audit.expired_months import ends_in, expired_months, may_be_gone
+from audit.growth import HASH_BYTES, TILE_WIDTH
+from audit.judging import CHECKPOINT_PREFIX, COLUMNS, StoredEvent, checkpoint_entry, flaw
+from audit.merkle import Node, leaf_hash, subtrees
+from audit.notes import BadNote, Checkpoint, opened, parse_vkey, signed_note
+from audit.signing import MAC_PREFIX, SPEAKS_FOR_PEOPLE, KeyRing
+from audit.taxonomy import DECISIONS
+from provenance.actor import ActorKind
+
+RANGE_LEAVES = 1 << 14
+ALIGNED_TO = 1 << 12
+"""Where a range begins to read: the nodes left of it are then few."""
+MOST_FLAWS = 100
+ROWS_AT_ONCE = 1 << 13
+_OUTLIERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """What is wrong at one index of a log. `kind` is for programs."""
+
+    index: int
+    kind: str
+    problem: str
+    event: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Leaves `first` up to `end` of a log, below one multiple of `RANGE_LEAVES`."""
+
+    log_id: int
+    origin: str
+    workspace_id: UUID | None
+    # Where reading leaves begins, so that the range is made of whole nodes.
+    start: int
+    first: int
+    end: int
+    instance_logs: tuple[int, ...]
+    vkeys: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Checked:
+    """What was found. `nodes`: at each signed checkpoint, and at the end, the nodes from `start` up to there."""
+
+    range: Range
+    events: int = 0
+    expired: int = 0
+    flaws: list[Flaw] = field(default_factory=list)
+    nodes: dict[int, list[tuple[Node, bytes]]] = field(default_factory=dict)
+    checkpoints: dict[int, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Leaves:
+    """The stored leaves of a range from its start: hashes in order, and where each event stands."""
+
+    hashes: list[bytes]
+    places: dict[bytes, int]
+    without_event: list[int]
+
+
+def check(connection: psycopg.Connection[Any], keys: KeyRing, wanted: Range) -> Checked:
+    """Read the range and judge it."""
+    found = Checked(wanted)
+    leaves = read_leaves(connection, wanted, found)
+    check_events(connection, keys, leaves, found)
+    if wanted.workspace_id is None:
+        _check_noted(connection, leaves, found)
+    else:
+        # Only the log of the instance holds anything but events.
+        found.flaws += [Flaw(index, "leaf", "the leaf names no event") for index in leaves.without_event]
+    _check_tiles(connection, leaves, found)
+    _check_checkpoints(connection, found)
+    levels = _levels(leaves.hashes)
+    # Up to a missing leaf all of it is judged: what was taken out and closed up shows as a leaf that the end lacks.
+    whole_to = wanted.start + len(leaves.hashes)
+    for size in (size for size in {*found.checkpoints, wanted.end} if size <= whole_to):
+        found.nodes[size] = [
+            ((level, index), levels[level][index - (wanted.start >> level)])
+            for level, index in subtrees(wanted.start, size)
+        ]
+    found.flaws.sort(key=lambda each: each.index)
+    del found.flaws[MOST_FLAWS:]
+    return found
+
+
+def read_leaves(connection: psycopg.Connection[Any], wanted: Range, found: Checked) -> Leaves:
+    """The leaves, up to one that is missing, which is then told."""
+    hashes: list[bytes] = []
+    places: dict[bytes, int] = {}
+    without: list[int] = []
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(_LEAVES, {"log": wanted.log_id, "start": wanted.start, "end": wanted.end}).fetchall()
+    for place, (index, value, event_id) in enumerate(rows, start=wanted.start):
+        if index != place:
+            break
+        hashes.append(value)
+        if index < wanted.first:
+            continue
+        if event_id is None:
+            without.append(index)
+        else:
+            places[event_id] = index
+    if wanted.start + len(hashes) != wanted.end:
+        found.flaws.append(Flaw(wanted.start + len(hashes), "leaf_missing", "the leaf is missing"))
+    return Leaves(hashes, places, without)
+
+
+def event_rows(
+    connection: psycopg.Connection[Any], wanted: Range, places: Iterable[bytes]
+) -> Iterator[tuple[Any, ...]]:
+    """The events of these leaves, and perhaps others, in whatever order is quickest for the server."""
+    ids = sorted(places)
+    # Nearly in the order of time: a few that committed late must not make the server read what lies between.
+    late = [] if len(ids) <= 4 * _OUTLIERS else [*ids[:_OUTLIERS], *ids[-_OUTLIERS:]]
+    near = ids[_OUTLIERS:-_OUTLIERS] if late else ids
+    log = "workspace_id IS NULL" if wanted.workspace_id is None else "workspace_id = %(workspace)s"
+    # In pieces, so that memory is bounded; and whole ones, because a row of a COPY costs three times as much to take.
+    with connection.cursor(binary=True) as cursor:
+        for start in range(0, len(near), ROWS_AT_ONCE):
+            piece = near[start : start + ROWS_AT_ONCE]
+            between = {"low": UUID(bytes=piece[0]), "high": UUID(bytes=piece[-1]), "workspace": wanted.workspace_id}
+            yield from cursor.execute(_EVENTS.format(log=log, which="BETWEEN %(low)s AND %(high)s"), between).fetchall()
+        if late:
+            named = {"ids": [UUID(bytes=each) for each in late], "workspace": wanted.workspace_id}
+            yield from cursor.execute(_EVENTS.format(log=log, which="= ANY (%(ids)s)"), named).fetchall()
+
+
+def check_events(connection: psycopg.Connection[Any], keys: KeyRing, leaves: Leaves, found: Checked) -> None:
+    """Judge every event of the range; afterwards `leaves.places` holds those of which there is no event."""
+    wanted, places, hashes = found.range, leaves.places, leaves.hashes
+    if not places:
+        return
+    start, workspace = wanted.start, str(wanted.workspace_id) if wanted.workspace_id else None
+    # The hot loop: what is called in it would be a third of its time.
+    contexts = {kid: _Context.of(keys, kid, wanted.workspace_id) for kid in keys.roots}
+    prefix, loads, user = hashlib.sha256(b"\0" + MAC_PREFIX), orjson.loads, ActorKind.USER
+    doubtful: list[tuple[int, bytes]] = []
+    count = 0
+    for row in event_rows(connection, wanted, tuple(places)):
+        (identity, kid, mac, body, kind, object_id, rev, op, changed, action) = row[:10]
+        place = places.pop(identity, None)
+        if place is None:
+            continue
+        count += 1
+        leaf = prefix.copy()
+        leaf.update(body)
+        leaf.update(mac)
+        if leaf.digest() != hashes[place - start]:
+            found.flaws.append(Flaw(place, "leaf", "the leaf is not that of the event", str(UUID(bytes=identity))))
+        context = contexts.get(kid)
+        if context is None:
+            doubtful.append((place, identity))
+            continue
+        try:
+            said = loads(body)
+            about, actor = said["object"], said["actor"]
+            inner, outer = context.inner.copy(), context.outer.copy()
+            inner.update(body)
+            outer.update(inner.digest())
+            actor_id, actor_type, outcome, risk, run_id = row[10:]
+            names = said["changed"]
+            run = said["context"].get("run_id")
+            is_genuine = (
+                # Nobody waits for the answer here, so its time tells nothing.
+                outer.digest() == mac
+                and said["kid"] == kid
+                and bytes.fromhex(said["id"].replace("-", "")) == identity
+                and said["workspace"] == workspace
+                and about["type"] == kind
+                and about["id"] == object_id
+                and about["rev"] == rev
+                and about["op"] == op
+                and said["action"] == action
+                and actor["id"] == actor_id
+                and actor["type"] == actor_type
+                and said["outcome"] == outcome
+                and said["risk"] == risk
+                and (changed == _EMPTY_ARRAY if names == [] else _words(changed) == names)
+                and (run_id is None if run is None else bytes.fromhex(run.replace("-", "")) == run_id)
+                and (context.speaks or not (actor_type == user or action in DECISIONS))
+            )
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError):
+            is_genuine = False
+        if not is_genuine:
+            doubtful.append((place, identity))
+    found.events += count
+    _judge(connection, keys, doubtful, found)
+    _look_for_missing(connection, keys, leaves, found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """HMAC-SHA256 under one key up to where the body begins: to copy one is half of what making it costs."""
+
+    inner: Any
+    outer: Any
+    speaks: bool
+
+    @classmethod
+    def of(cls, keys: KeyRing, kid: str, workspace_id: UUID | None) -> "_Context | None":
+        key = keys.key(kid, workspace_id)
+        if key is None:
+            return None
+        padded = key.secret.ljust(hashlib.sha256().block_size, b"\0")
+        inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded) + MAC_PREFIX)
+        outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
+        return cls(inner, outer, kid.rpartition("-")[0] in SPEAKS_FOR_PEOPLE)
+
+
+def _judge(
+    connection: psycopg.Connection[Any], keys: KeyRing, doubtful: Sequence[tuple[int, bytes]], found: Checked
+) -> None:
+    """Let the one judgment say what is wrong with what did not pass at a glance."""
+    for place, identity in sorted(doubtful)[:MOST_FLAWS]:
+        (row,) = connection.execute(_ONE, [UUID(bytes=identity)]).fetchall()
+        event = StoredEvent(*row)
+        if event.workspace_id != found.range.workspace_id:
+            found.flaws.append(Flaw(place, "event", "workspace_id differs from the log", str(event.id)))
+        elif problem := flaw(event, keys):
+            found.flaws.append(Flaw(place, "event", problem, str(event.id)))
+
+
+def _look_for_missing(connection: psycopg.Connection[Any], keys: KeyRing, leaves: Leaves, found: Checked) -> None:
+    """Of leaves without a row: did the event leave with its month, or was it taken away?"""
+    if not leaves.places:
+        return
+    moved = {
+        row[0].bytes: row
+        for row in connection.execute(
+            f"SELECT {COLUMNS} FROM audit.event WHERE id = ANY(%s)",  # noqa: S608  composed of constants
+            [[UUID(bytes=identity) for identity in list(leaves.places)[: 4 * MOST_FLAWS]]],
+        ).fetchall()
+    }
+    gone = expired_months(connection, lambda event: flaw(event, keys))
+    ends = ends_in(connection, found.range.log_id, gone)
+    for identity, place in leaves.places.items():
+        event_id = UUID(bytes=identity)
+        if identity in moved:
+            found.flaws.append(Flaw(place, "event", "workspace_id differs from the signed body", str(event_id)))
+        elif may_be_gone(ends, place, event_id):
+            found.expired += 1
+        else:
+            found.flaws.append(Flaw(place, "event_missing", "the event is missing", str(event_id)))
+
+
+def _check_noted(connection: psycopg.Connection[Any], leaves: Leaves, found: Checked) -> None:
+    """Leaves of the log of logs that are no events are checkpoints of other logs, word for word."""
+    wanted = found.range
+    if not leaves.without_event:
+        return
+    rows = connection.execute(_NOTED, [wanted.first, wanted.end]).fetchall()
+    # Several epochs of the log of logs may have used one index.
+    noted: dict[int, set[bytes]] = {}
+    for index, text in rows:
+        noted.setdefault(index, set()).add(leaf_hash(CHECKPOINT_PREFIX + text.encode()))
+    for index in leaves.without_event:
+        if leaves.hashes[index - wanted.start] not in noted.get(index, ()):
+            found.flaws.append(Flaw(index, "checkpoint", "the leaf is not that of a stored checkpoint"))
+
+
+def _check_tiles(connection: psycopg.Connection[Any], leaves: Leaves, found: Checked) -> None:
+    """Full tiles hold the same hashes: when one of the two was changed, this says where."""
+    wanted = found.range
+    first, end = wanted.start // TILE_WIDTH, (wanted.start + len(leaves.hashes)) // TILE_WIDTH
+    stored = dict(connection.execute(_TILES, [wanted.log_id, first, end]).fetchall())
+    for number in range(first, end):
+        begin = number * TILE_WIDTH
+        hashes = leaves.hashes[begin - wanted.start : begin - wanted.start + TILE_WIDTH]
+        data = stored.get(number)
+        if data is None:
+            found.flaws.append(Flaw(begin, "tile", "the tile is missing"))
+        elif bytes(data) != b"".join(hashes):
+            offset = next(
+                offset
+                for offset, value in enumerate(hashes)
+                if bytes(data[offset * HASH_BYTES : (offset + 1) * HASH_BYTES]) != value
+            )
+            found.flaws.append(Flaw(begin + offset, "tile", "leaf and tile differ"))
+
+
+def _check_checkpoints(connection: psycopg.Connection[Any], found: Checked) -> None:
+    """The signed checkpoints in the range: by this log's key, and each of a workspace in the log of logs."""
+    wanted = found.range
+    keys = [parse_vkey(vkey) for vkey in wanted.vkeys]
+    rows = connection.execute(_CHECKPOINTS, [wanted.log_id, wanted.first, wanted.end]).fetchall()
+    noted: dict[int, set[bytes]] = {}
+    if wanted.workspace_id is not None:
+        places = [row[3] for row in rows]
+        for index, value in connection.execute(_LEAVES_AT, [list(wanted.instance_logs), places]).fetchall():
+            noted.setdefault(index, set()).add(bytes(value))
+    for size, text, signatures, instance_idx in rows:
+        try:
+            checkpoint = opened(signed_note(Checkpoint.parse(text), signatures), keys)
+        except BadNote as problem:
+            found.flaws.append(Flaw(size - 1, "checkpoint", f"the checkpoint at {size} does not verify: {problem}"))
+            continue
+        if (checkpoint.origin, checkpoint.size) != (wanted.origin, size):
+            found.flaws.append(Flaw(size - 1, "checkpoint", f"the checkpoint at {size} is one of another log or size"))
+            continue
+        found.checkpoints[size] = checkpoint.root
+        if wanted.workspace_id is not None and leaf_hash(checkpoint_entry(text)) not in noted.get(instance_idx, ()):
+            found.flaws.append(Flaw(size - 1, "instance", f"the checkpoint at {size} is not in the log of logs"))
+
+
+def _levels(hashes: Sequence[bytes]) -> list[Sequence[bytes]]:
+    """Every whole node over these leaves, level by level."""
+    sha256 = hashlib.sha256
+    levels: list[Sequence[bytes]] = [hashes]
+    while len(levels[-1]) > 1:
+        below = levels[-1]
+        levels.append([sha256(b"\x01" + below[at] + below[at + 1]).digest() for at in range(0, len(below) - 1, 2)])
+    return levels
+
+
+def _words(array: bytes) -> list[str]:
+    """A text[] in the binary form of Postgres: dimensions, flags, type, length, lower bound, elements."""
+    count, at, found = int.from_bytes(array[12:16]), 20, []
+    for _ in range(count):
+        size = int.from_bytes(array[at : at + 4])
+        found.append(array[at + 4 : at + 4 + size].decode())
+        at += 4 + size
+    return found
+
+
+# No dimension, no flag, and the type (25 is text).
+_EMPTY_ARRAY = bytes(11) + b"\x19"
+_LEAVES = """
+SELECT idx, hash, uuid_send(event_id) FROM audit.leaf
+WHERE log_id = %(log)s AND idx >= %(start)s AND idx < %(end)s ORDER BY idx
+"""
+# What is only compared stays bytes; making values of it is what costs.
+_EVENTS = """
+SELECT uuid_send(id), kid, mac, textsend(body), object_type, object_id, rev, op, array_send(changed), action, actor_id,
+       actor_type, outcome, risk, uuid_send(run_id)
+FROM audit.event WHERE {log} AND id {which}
+"""
+_ONE = f"SELECT {COLUMNS} FROM audit.event WHERE id = %s"  # noqa: S608  composed of constants
+_NOTED = "SELECT instance_idx, note FROM audit.checkpoint WHERE instance_idx >= %s AND instance_idx < %s"
+_TILES = "SELECT n, data FROM audit.tile WHERE log_id = %s AND level = 0 AND n >= %s AND n < %s"
+_CHECKPOINTS = """
+SELECT size, note, signatures, instance_idx FROM audit.checkpoint
+WHERE log_id = %s AND size > %s AND size <= %s AND signatures IS NOT NULL ORDER BY size
+"""
+_LEAVES_AT = "SELECT idx, hash FROM audit.leaf WHERE log_id = ANY (%s) AND idx = ANY (%s) AND event_id IS NULL"

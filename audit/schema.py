@@ -1,0 +1,250 @@
+"""The schema `audit` as SQL: its tables and their months, and who may do what with them.
+
+The migration runs it and readiness compares the database with it, so a function that somebody changed in place is found.
+"""
+
+from audit import retention_schema, tree_schema
+from audit.coverage import COUNT_REVISION, KEEP_WORKSPACE, ONLY_CHANGED, coverage
+from audit.functions import (
+    ACCEPT_EVENT,
+    NEWEST_CHANGES,
+    ONLY_END,
+    ONLY_ERASE,
+    REFUSE,
+    STORE,
+    TOLD_KEY,
+    UUID_FLOOR,
+    UUID_TIME,
+    WS,
+    Function,
+    of_an_event,
+)
+
+MONTHS_AHEAD = 2
+MONTHLY = ("audit.event", "audit.detail")
+"""The tables of the log that lie in months; those of the apps say it with `audit.guard.MonthlyTable`."""
+
+_PARTITION_PLACEHOLDER = "event_of_this_month"
+
+ENSURE_PARTITIONS = Function(
+    name="ensure_partitions",
+    arguments="",
+    quote="$maker$",
+    returns="void",
+    definer=True,
+    # The worker elected for sweeps calls it too: it takes no argument and can only add months.
+    execute_by=("retention", "worker"),
+    source=f"""
+DECLARE
+  month timestamptz;
+  parent record;
+  part text;
+BEGIN
+  -- First, because everybody may take an advisory lock and keep it.
+  SET LOCAL lock_timeout = '3s';
+  PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('audit.ensure_partitions'));
+  FOR ahead IN -1..{MONTHS_AHEAD} LOOP
+    month := pg_catalog.date_trunc('month', pg_catalog.now(), 'UTC') + pg_catalog.make_interval(months => ahead);
+    -- Whatever is divided by a UUIDv7: the log, and the tables of `MonthlyTable`.
+    FOR parent IN
+      SELECT class.relnamespace::regnamespace AS place, class.relname AS name
+      FROM pg_catalog.pg_partitioned_table AS divided JOIN pg_catalog.pg_class AS class ON class.oid = divided.partrelid
+      WHERE class.relnamespace = ANY (ARRAY['audit', 'public']::regnamespace[]) ORDER BY class.oid
+    LOOP
+      part := parent.name || pg_catalog.to_char(month AT TIME ZONE 'UTC', '_YYYY_MM');
+      CONTINUE WHEN pg_catalog.to_regclass(pg_catalog.format('%s.%I', parent.place, part)) IS NOT NULL;
+      -- Standalone first, attached when complete: writers wait only for the last step, and not longer than the timeout.
+      -- Rights and row security are not copied, so a partition cannot be reached but through its parent.
+      EXECUTE pg_catalog.format('CREATE TABLE %1$s.%2$I (LIKE %1$s.%3$I INCLUDING ALL)', parent.place, part, parent.name);
+      EXECUTE pg_catalog.format(
+        'CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON %s.%I EXECUTE FUNCTION audit.refuse()', parent.place, part);
+      EXECUTE pg_catalog.format('ALTER TABLE %s.%I ENABLE ALWAYS TRIGGER audit_no_truncate', parent.place, part);
+      EXECUTE pg_catalog.format('ALTER TABLE %1$s.%2$I ATTACH PARTITION %1$s.%3$I FOR VALUES FROM (%4$L) TO (%5$L)',
+        parent.place, parent.name, part, audit.uuid_floor(month), audit.uuid_floor(month + interval '1 month'));
+    END LOOP;
+  END LOOP;
+  -- Only when the month changed: a new text makes every session plan anew.
+  part := pg_catalog.to_char(pg_catalog.now() AT TIME ZONE 'UTC', '"event_"YYYY_MM');
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_proc WHERE oid = pg_catalog.to_regproc('audit.require_event')
+                 AND pg_catalog.strpos(prosrc, pg_catalog.format('audit.%I AS', part)) > 0) THEN
+    EXECUTE pg_catalog.replace($template${coverage(_PARTITION_PLACEHOLDER).create()}$template$,
+      '{_PARTITION_PLACEHOLDER}', part);
+    EXECUTE pg_catalog.replace($template${of_an_event(_PARTITION_PLACEHOLDER).create()}$template$,
+      '{_PARTITION_PLACEHOLDER}', part);
+  END IF;
+END
+""",  # noqa: S608  composed of constants
+)
+
+FUNCTIONS = (
+    WS,
+    UUID_TIME,
+    UUID_FLOOR,
+    ACCEPT_EVENT,
+    STORE,
+    REFUSE,
+    ONLY_ERASE,
+    ONLY_END,
+    TOLD_KEY,
+    NEWEST_CHANGES,
+    COUNT_REVISION,
+    KEEP_WORKSPACE,
+    ONLY_CHANGED,
+    ENSURE_PARTITIONS,
+    *tree_schema.FUNCTIONS,
+    *retention_schema.FUNCTIONS,
+)
+"""What readiness compares with the database, besides those that name the current month."""
+
+
+def of_the_month(partition: str) -> tuple[Function, ...]:
+    """The functions that name the month, and are made anew with each."""
+    return coverage(partition), of_an_event(partition)
+
+
+TABLES = """
+CREATE TABLE audit.key (
+  kid text PRIMARY KEY CHECK (kid ~ '^[a-z]+-[1-9][0-9]*$'),
+  purpose text NOT NULL,
+  alg text NOT NULL,
+  -- Only this Postgres role may store events under the key id (T01).
+  db_role name,
+  -- The public part of an asymmetric key; a secret has none.
+  vkey text NOT NULL DEFAULT '',
+  -- For a log's key that replaced another: what the one before says of it (docs/audit-format.md, Rotation).
+  rotation text NOT NULL DEFAULT '',
+  not_before timestamptz NOT NULL DEFAULT now(),
+  not_after timestamptz,
+  -- A key of events has a role, and a key that the sealer adds signs none.
+  CHECK ((purpose = 'event') = (db_role IS NOT NULL))
+);
+INSERT INTO audit.key (kid, purpose, alg, db_role) VALUES
+  ('web-1', 'event', 'HMAC-SHA256', 'prov_web'),
+  ('setup-1', 'event', 'HMAC-SHA256', 'prov_web'),
+  ('gateway-1', 'event', 'HMAC-SHA256', 'prov_gateway'),
+  ('worker-1', 'event', 'HMAC-SHA256', 'prov_worker'),
+  ('sealer-1', 'event', 'HMAC-SHA256', 'prov_sealer'),
+  ('retention-1', 'event', 'HMAC-SHA256', 'prov_retention');
+
+CREATE TABLE audit.event (
+  id uuid PRIMARY KEY,
+  xid xid8 NOT NULL,
+  workspace_id uuid,
+  object_type text NOT NULL,
+  object_id text NOT NULL,
+  rev bigint,
+  op text NOT NULL CHECK (op IN ('insert', 'update', 'delete', 'read')),
+  changed text[] NOT NULL,
+  action text NOT NULL,
+  actor_id text NOT NULL,
+  actor_type text NOT NULL,
+  outcome text NOT NULL CHECK (outcome IN ('success', 'failure', 'blocked', 'pending', 'unknown')),
+  risk text NOT NULL CHECK (risk IN ('low', 'medium', 'high', 'critical')),
+  run_id uuid,
+  kid text NOT NULL,
+  mac bytea NOT NULL CHECK (octet_length(mac) = 32),
+  body text NOT NULL CHECK (octet_length(body) <= 8192)
+) PARTITION BY RANGE (id);
+CREATE INDEX event_coverage ON audit.event (xid, object_id, rev);
+CREATE INDEX event_workspace ON audit.event (workspace_id, id);
+CREATE INDEX event_object ON audit.event (workspace_id, object_id, id);
+CREATE INDEX event_run ON audit.event (run_id, id) WHERE run_id IS NOT NULL;
+-- Timelines of members and agents, and the types of event that a review asks for: both are rare among all the others.
+CREATE INDEX event_actor ON audit.event (workspace_id, actor_id, id);
+CREATE INDEX event_action ON audit.event (workspace_id, action, id);
+-- The values that stand for trouble. Few events have them, so these cost the others nothing.
+CREATE INDEX event_critical ON audit.event (workspace_id, id) WHERE risk = 'critical';
+CREATE INDEX event_unusual ON audit.event (workspace_id, outcome, id) WHERE outcome IN ('failure', 'blocked', 'unknown');
+
+CREATE TABLE audit.detail (
+  event_id uuid PRIMARY KEY,
+  workspace_id uuid,
+  -- Both become NULL when the detail is erased.
+  salt bytea CHECK (octet_length(salt) = 32),
+  body bytea,
+  media_type text NOT NULL,
+  retention_class text NOT NULL,
+  erased_at timestamptz,
+  CHECK ((erased_at IS NULL) = (salt IS NOT NULL AND body IS NOT NULL))
+) PARTITION BY RANGE (event_id);
+
+-- How often an unknown source was refused in one minute: the first refusals are events, the rest a count (T26).
+CREATE TABLE audit.refusal (
+  source text NOT NULL,
+  minute timestamptz NOT NULL,
+  action text NOT NULL,
+  count bigint NOT NULL,
+  reported bigint NOT NULL,
+  PRIMARY KEY (source, minute, action)
+);
+"""
+
+TRIGGERS = """
+CREATE TRIGGER audit_only_end BEFORE UPDATE OR DELETE ON audit.key FOR EACH ROW EXECUTE FUNCTION audit.only_end();
+ALTER TABLE audit.key ENABLE ALWAYS TRIGGER audit_only_end;
+CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit.key EXECUTE FUNCTION audit.refuse();
+ALTER TABLE audit.key ENABLE ALWAYS TRIGGER audit_no_truncate;
+CREATE CONSTRAINT TRIGGER audit_told AFTER INSERT ON audit.key DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW WHEN (NEW.purpose = 'event') EXECUTE FUNCTION audit.told_key();
+ALTER TABLE audit.key ENABLE ALWAYS TRIGGER audit_told;
+CREATE TRIGGER audit_accept BEFORE INSERT ON audit.event FOR EACH ROW EXECUTE FUNCTION audit.accept_event();
+ALTER TABLE audit.event ENABLE ALWAYS TRIGGER audit_accept;
+CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE ON audit.event FOR EACH ROW EXECUTE FUNCTION audit.refuse();
+ALTER TABLE audit.event ENABLE ALWAYS TRIGGER audit_immutable;
+CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit.event EXECUTE FUNCTION audit.refuse();
+ALTER TABLE audit.event ENABLE ALWAYS TRIGGER audit_no_truncate;
+CREATE TRIGGER audit_of_an_event AFTER INSERT ON audit.detail FOR EACH ROW EXECUTE FUNCTION audit.of_an_event();
+ALTER TABLE audit.detail ENABLE ALWAYS TRIGGER audit_of_an_event;
+CREATE TRIGGER audit_only_erase BEFORE UPDATE OR DELETE ON audit.detail FOR EACH ROW EXECUTE FUNCTION audit.only_erase();
+ALTER TABLE audit.detail ENABLE ALWAYS TRIGGER audit_only_erase;
+CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit.detail EXECUTE FUNCTION audit.refuse();
+ALTER TABLE audit.detail ENABLE ALWAYS TRIGGER audit_no_truncate;
+"""
+
+# CASE, because it alone fixes the order: audit.ws() raises where no workspace is in scope, and the instance log has none.
+RIGHTS = """
+ALTER TABLE audit.event ENABLE ROW LEVEL SECURITY;
+ALTER TABLE audit.detail ENABLE ROW LEVEL SECURITY;
+{policies}
+GRANT USAGE ON SCHEMA audit TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read, prov_retention;
+GRANT SELECT, INSERT ON audit.event, audit.detail TO prov_web, prov_gateway, prov_worker;
+GRANT SELECT ON audit.event, audit.detail TO prov_audit_read;
+GRANT SELECT ON audit.key TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read;
+GRANT SELECT, INSERT, UPDATE, DELETE ON audit.refusal TO prov_web, prov_gateway;
+GRANT SELECT ON public.django_migrations TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read, prov_retention;
+"""
+
+_POLICIES = """
+CREATE POLICY worker_reads ON audit.{table} FOR SELECT TO prov_worker USING (workspace_id = audit.ws());
+-- Into the instance log the leading worker writes what it finds wrong with the log itself, and nothing else.
+CREATE POLICY worker_writes ON audit.{table} FOR INSERT TO prov_worker
+  WITH CHECK (CASE WHEN workspace_id IS NULL THEN {alarm} ELSE workspace_id = audit.ws() END);
+CREATE POLICY gateway_reads ON audit.{table} FOR SELECT TO prov_gateway USING (workspace_id = audit.ws());
+-- Into the instance log the gateway writes whom it turned away at its doors, and nothing else (T26).
+CREATE POLICY gateway_writes ON audit.{table} FOR INSERT TO prov_gateway
+  WITH CHECK (CASE WHEN workspace_id IS NULL THEN {refusal} ELSE workspace_id = audit.ws() END);
+CREATE POLICY web_reads ON audit.{table} FOR SELECT TO prov_web USING (workspace_id = audit.ws());
+CREATE POLICY web_writes ON audit.{table} FOR INSERT TO prov_web
+  WITH CHECK (CASE WHEN workspace_id IS NULL THEN true ELSE workspace_id = audit.ws() END);
+CREATE POLICY reader ON audit.{table} FOR SELECT TO prov_audit_read
+  USING (CASE WHEN workspace_id IS NULL THEN true ELSE workspace_id = audit.ws() END);
+"""
+
+
+def install() -> str:
+    """The schema with its tables, functions, triggers and first partitions, in the order in which they can be made."""
+    functions = "\n".join(function.create() for function in (*FUNCTIONS, of_an_event("event")))
+    tables = TABLES + tree_schema.TABLES + retention_schema.TABLES
+    triggers = TRIGGERS + tree_schema.TRIGGERS + retention_schema.TRIGGERS
+    return f"CREATE SCHEMA audit;\n{tables}\n{functions}\n{triggers}\nSELECT audit.ensure_partitions();"
+
+
+def walls() -> str:
+    """Row security and rights. Without them nobody but the owner reaches anything."""
+    # A detail does not say what its event is; without an event that commits to it, it says nothing.
+    policies = _POLICIES.format(
+        table="event",
+        refusal="action = 'authz.denied' AND outcome = 'blocked'",
+        alarm="action IN ('audit.guard_missing', 'audit.sealing_stalled', 'audit.partition_missing') AND actor_type = 'system'",
+    ) + _POLICIES.format(table="detail", refusal="true", alarm="true")
+    return RIGHTS.format(policies=policies) + tree_schema.RIGHTS + retention_schema.RIGHTS

@@ -1,0 +1,454 @@
+"""Reading the log: search, one event with what can be proved about it, and the timeline of a run."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Q, QuerySet
+
+from audit.envelope import Detail
+from audit.errors import EventExpired
+from audit.judging import StoredEvent, mismatch
+from audit.models import AuditDetail, AuditEvent
+from audit.months import CLOCK_TOLERANCE, Walk, month_floors
+from audit.notes import BadNote
+from audit.proofs import NotYetSealed, event_proof
+from audit.signing import KeyRing, may_sign
+from audit.steps import Evidence, State, Step, place_of, steps_of
+from audit.taxonomy import Event
+from audit.tree import SignedCheckpoint, Tree, django_tree
+from provenance.actor import Actor, ActorKind
+from provenance.api import Paging, cursor_after
+from provenance.db import database_now
+from provenance.errors import Invalid, NotFound
+from provenance.ids import as_events_name, is_short_id, short_id, uuid7_floor, uuid7_time
+from provenance.permissions import Permission
+from provenance.risk import Risk
+
+PATIENCE_SECONDS = 0.025
+"""How long a page looks for events that are rare before it says how far it looked. Counting gets as long again."""
+_LONGEST_TIMELINE = 5000
+_SHORT_PREFIXES = {"run": "R", "approval": "AP", "approval_request": "AP"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilters:
+    """What to look for; everything that is given must hold. Times are of the event's id, `until` excluded.
+
+    `before`: events with a smaller id alone, so that what a screen showed can be named. `actions` names types (`run.failed`) or whole domains (`run`). `risk` finds that class and every worse one.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    actions: Sequence[str] = ()
+    actor_type: str = ""
+    actor_id: str = ""
+    object_type: str = ""
+    object_id: str = ""
+    run_id: UUID | None = None
+    risk: Risk | None = None
+    outcome: str = ""
+    before: UUID | None = None
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> "EventFilters":
+        """What `described` told. Raises ValueError and KeyError for anything else."""
+        values = dict(described)
+        for name in {"since", "until"} & values.keys():
+            values[name] = datetime.fromisoformat(values[name])
+        for name in {"run_id", "before"} & values.keys():
+            values[name] = UUID(values[name])
+        if "risk" in values:
+            values["risk"] = Risk(values["risk"])
+        return cls(**values)
+
+    def described(self) -> dict[str, Any]:
+        """The filters in force, for a manifest or a log."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: _plain(value) for name, value in values.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One event with its erasable facts (`{}` once erased, or where none were kept), and its place in the log.
+
+    `log_index` is None where the sealer has not come to it, and where nobody asked for it.
+    """
+
+    event: AuditEvent
+    facts: dict[str, Any] = field(default_factory=dict)
+    log_id: int | None = None
+    log_index: int | None = None
+
+    @property
+    def actor_label(self) -> str:
+        """What people call the actor; its opaque id once the label is erased."""
+        return str(self.facts.get("actor_label") or self.event.actor_id)
+
+    @property
+    def object_label(self) -> str:
+        """What people call the object; its opaque id where no label was kept."""
+        return str(self.facts.get("object_label") or self.event.object_id)
+
+    @property
+    def actor_name(self) -> str:
+        """The actor for a page: a label, or the short form of its id."""
+        return _name(self.actor_label, self.event.actor_type)
+
+    @property
+    def object_name(self) -> str:
+        """The object for a page: a label, the step's name, or the short form of its id."""
+        if self.event.object_type == "step" and (step := self.event.context.get("step")):
+            return str(step)
+        return _name(self.object_label, self.event.object_type)
+
+    @property
+    def reason(self) -> str:
+        """Why, in the words of whoever did it."""
+        return str(self.facts.get("reason") or "")
+
+    @property
+    def at(self) -> datetime:
+        """When, as signed; by the id where the signed text does not say it."""
+        try:
+            return datetime.fromisoformat(self.event.signed["at"])
+        except (KeyError, TypeError, ValueError):
+            return uuid7_time(self.event.pk)
+
+
+@dataclass(frozen=True, slots=True)
+class EventProof:
+    """What this process can prove about an event. None: it lacks the key, or there is nothing to compare.
+
+    `signature_valid`: the MAC is the one of the stored bytes, under a key that may sign such an event.
+    `contents_match`: the columns used for queries say what the signed bytes say. `detail_matches`: the erasable detail
+    is the one the signed bytes are bound to. `in_log`: the log has exactly these bytes at the event's index.
+    `in_checkpoint`: its inclusion proof leads to the root of a checkpoint. `checkpoint_signed`: that one is signed.
+    """
+
+    signature_valid: bool | None
+    contents_match: bool
+    detail_matches: bool | None
+    detail_erased: bool
+    in_log: bool | None
+    in_checkpoint: bool | None
+    checkpoint_signed: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventDetail:
+    """One event, whole. `on_behalf_of` names the person it was done for: a label, or the short form of the id; or "".
+
+    `steps` prove it, in words; `sealed_in` is the first published checkpoint that holds it. `proof_text` is its
+    `.tlog-proof`; "" while it is not sealed, and where a step failed.
+    """
+
+    row: EventRow
+    body: dict[str, Any]
+    proof: EventProof
+    steps: tuple[Step, ...]
+    sealed_in: SignedCheckpoint | None = None
+    proof_text: str = ""
+    on_behalf_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many events were counted, and whether there may be more."""
+
+    number: int
+    is_more: bool
+
+
+def search(
+    *, actor: Actor, filters: EventFilters, paging: Paging, patience_seconds: float | None = None
+) -> tuple[list[EventRow], str | None]:
+    """A page of events, newest first, and the cursor of the next page (None at the end).
+
+    With a patience, a search for what is rare ends before its page is full: then the cursor goes on where it stopped.
+    """
+    actor.require(Permission.AUDIT_READ)
+    return _search(actor, filters, paging, _walk(filters, _months(), patience_seconds, before=paging.before))
+
+
+def _search(actor: Actor, filters: EventFilters, paging: Paging, walk: Walk) -> tuple[list[EventRow], str | None]:
+    found, events = filtered(actor, filters), list[AuditEvent]()
+    for stretch in walk:
+        months = found.filter(pk__gte=stretch.first, pk__lt=stretch.end).order_by("-pk")
+        events += months[: paging.limit + 1 - len(events)]
+        if len(events) > paging.limit:
+            return _with_places(actor, events[: paging.limit]), cursor_after(events[paging.limit - 1].pk)
+    return _with_places(actor, events), cursor_after(walk.rest) if walk.rest else None
+
+
+def count(*, actor: Actor, filters: EventFilters, at_most: int, patience_seconds: float | None = None) -> Count:
+    """How many events the filters find. Counting stops at `at_most`, and where the patience ends."""
+    actor.require(Permission.AUDIT_READ)
+    return _count(actor, filters, at_most, _walk(filters, _months(), patience_seconds))
+
+
+def _count(actor: Actor, filters: EventFilters, at_most: int, walk: Walk) -> Count:
+    found, number = filtered(actor, filters), 0
+    for stretch in walk:
+        months = found.filter(pk__gte=stretch.first, pk__lt=stretch.end)
+        number += months[: at_most + 1 - number].count()
+        if number > at_most:
+            return Count(at_most, is_more=True)
+    return Count(number, is_more=walk.rest is not None)
+
+
+def count_newer(*, actor: Actor, filters: EventFilters, after: UUID, at_most: int) -> int:
+    """How many events came after that one, as far as the filters find them. What the actor's own reading adds is none."""
+    actor.require(Permission.AUDIT_READ)
+    own = Q(action=Event.AUDIT_VIEWED.value, actor_id=actor.id)
+    end = uuid7_floor(database_now() + 2 * CLOCK_TOLERANCE)
+    newer = filtered(actor, filters).filter(pk__gt=after, pk__lt=end).exclude(own)
+    return newer[:at_most].count()
+
+
+def search_and_count(
+    *, actor: Actor, filters: EventFilters, paging: Paging, at_most: int
+) -> tuple[list[EventRow], str | None, Count]:
+    """A page for a person, who would rather read how far it looked than wait: `search` and `count` with patience."""
+    actor.require(Permission.AUDIT_READ)
+    months = _months()
+    walk = _walk(filters, months, PATIENCE_SECONDS, before=paging.before)
+    rows, cursor = _search(actor, filters, paging, walk)
+    if paging.before is None and len(rows) < paging.limit:
+        # What was found is all there is, or all there was time for: counting would look at the same again.
+        return rows, cursor, Count(len(rows), is_more=cursor is not None)
+    return rows, cursor, _count(actor, filters, at_most, _walk(filters, months, PATIENCE_SECONDS))
+
+
+def _months() -> tuple[UUID, list[UUID]]:
+    """Where the log ends now, and the months that it has."""
+    return uuid7_floor(database_now() + 2 * CLOCK_TOLERANCE), month_floors()
+
+
+def _walk(
+    filters: EventFilters, months: tuple[UUID, list[UUID]], patience_seconds: float | None, before: UUID | None = None
+) -> Walk:
+    """Through the months in which the filters can find something."""
+    end, floors = months
+    ends = [end, before, filters.before, uuid7_floor(filters.until) if filters.until else None]
+    firsts = [
+        uuid7_floor(filters.since) if filters.since else None,
+        _before_run(filters.run_id) if filters.run_id else None,
+    ]
+    return Walk(
+        end=min(bound for bound in ends if bound),
+        floors=floors,
+        first=max((bound for bound in firsts if bound), default=None),
+        patience_seconds=patience_seconds,
+    )
+
+
+def _before_run(run_id: UUID) -> UUID:
+    """Nothing of a run is older than its id: the months before it are not looked into."""
+    # In whole milliseconds and not as a date: whoever asks may name a run of the year 10889.
+    milliseconds = (run_id.int >> 80) - 2 * CLOCK_TOLERANCE // timedelta(milliseconds=1)
+    return UUID(int=max(0, milliseconds) << 80)
+
+
+def event_detail(*, actor: Actor, event_id: UUID) -> EventDetail:
+    """One event with its signed body, its erasable facts and what can be proved about them."""
+    actor.require(Permission.AUDIT_READ)
+    event = AuditEvent.objects.for_actor(actor).filter(pk=event_id).first()
+    if event is None:
+        # Its position is told to whoever may see the log; without one it never was here.
+        raise EventExpired if django_tree().positions([event_id]) else NotFound("There is no such event here.")
+    detail = AuditDetail.objects.for_actor(actor).filter(pk=event_id).first()
+    tree = django_tree()
+    evidence = Evidence(
+        event=_stored(event),
+        detail_matches=_detail_matches(event, detail),
+        detail_erased=detail is not None and detail.body is None,
+        keys=KeyRing.from_settings(settings.AUDIT_SIGNS_AS),
+        tree=tree,
+        now=database_now(),
+    )
+    place = place_of(tree, event_id)
+    steps = steps_of(evidence, place)
+    where = {"log_id": place.log_id, "log_index": place.index} if place else {}
+    return EventDetail(
+        row=EventRow(event, detail.facts if detail else {}, **where),
+        body=event.signed,
+        proof=_proof(evidence, steps),
+        steps=steps,
+        sealed_in=place.sealed_in if place else None,
+        proof_text=_proof_text(tree, event_id, steps),
+        on_behalf_of=_person(actor, str(event.signed.get("on_behalf_of") or "")),
+    )
+
+
+def event_proof_text(*, actor: Actor, event_id: UUID) -> str:
+    """The `.tlog-proof` of an event (c2sp.org/tlog-proof). Raises `NotYetSealed`."""
+    actor.require(Permission.AUDIT_READ)
+    if not AuditEvent.objects.for_actor(actor).filter(pk=event_id).exists():
+        raise NotFound("There is no such event here.")
+    return event_proof(django_tree(), event_id)
+
+
+def run_timeline(*, actor: Actor, run_id: UUID) -> list[EventRow]:
+    """Everything the log holds about a run, oldest first. Whoever may see the run may see this."""
+    actor.require(Permission.RUNS_READ)
+    events = AuditEvent.objects.for_actor(actor).filter(run_id=run_id, pk__gte=_before_run(run_id))
+    return _with_facts(actor, events.order_by("pk")[:_LONGEST_TIMELINE])
+
+
+def timeline(*, actor: Actor, kind: str, subject: str, paging: Paging) -> tuple[list[EventRow], str | None]:
+    """Everything the log holds about a run, a member or an agent, newest first, and the cursor of the next page.
+
+    `kind`: `run`, `user` or `agent`. Of a member and an agent both what they did and what was done to them is there.
+    """
+    if "\0" in subject:
+        raise NotFound("The log holds nothing about that.")
+    if kind == "run":
+        return search(actor=actor, filters=EventFilters(run_id=_run(subject)), paging=paging)
+    did, _ = search(actor=actor, filters=EventFilters(actor_type=kind, actor_id=subject), paging=paging.one_more())
+    done, _ = search(actor=actor, filters=EventFilters(object_type=kind, object_id=subject), paging=paging.one_more())
+    rows = sorted({row.event.pk: row for row in (*did, *done)}.values(), key=lambda row: row.event.pk, reverse=True)
+    more = len(rows) > paging.limit
+    return rows[: paging.limit], cursor_after(rows[paging.limit - 1].event.pk) if more else None
+
+
+def _run(subject: str) -> UUID:
+    try:
+        return UUID(subject)
+    except ValueError:
+        raise NotFound("There is no such run here.") from None
+
+
+def filtered(actor: Actor, filters: EventFilters) -> QuerySet[AuditEvent]:
+    """The actor's events that the filters find, in no order. Only operators that keep their index under row security."""
+    found = AuditEvent.objects.for_actor(actor)
+    exact = {
+        "actor_type": filters.actor_type,
+        "actor_id": filters.actor_id,
+        "object_type": filters.object_type,
+        "object_id": filters.object_id,
+        "run_id": filters.run_id,
+        "outcome": filters.outcome,
+    }
+    found = found.filter(**{name: value for name, value in exact.items() if value})
+    if filters.actions:
+        found = found.filter(action__in=_expanded(filters.actions))
+    if filters.risk:
+        found = found.filter(risk__in=[risk.value for risk in Risk if risk >= filters.risk])
+    if filters.since:
+        found = found.filter(pk__gte=uuid7_floor(filters.since))
+    if filters.until:
+        found = found.filter(pk__lt=uuid7_floor(filters.until))
+    if filters.before:
+        found = found.filter(pk__lt=filters.before)
+    return found
+
+
+def _expanded(actions: Sequence[str]) -> list[str]:
+    """Domains replaced by their events. A prefix search would not be leakproof, and slow under row security (T14)."""
+    wanted = set(actions)
+    return sorted({event.value for event in Event if event.domain in wanted} | wanted)
+
+
+def _with_facts(actor: Actor, events: Iterable[AuditEvent]) -> list[EventRow]:
+    rows = list(events)
+    details = AuditDetail.objects.for_actor(actor).in_bulk([event.pk for event in rows])
+    return [EventRow(event, details[event.pk].facts if event.pk in details else {}) for event in rows]
+
+
+def _with_places(actor: Actor, events: Sequence[AuditEvent]) -> list[EventRow]:
+    rows = _with_facts(actor, events)
+    places = django_tree().positions([event.pk for event in events])
+    return [
+        replace(row, log_id=places[row.event.pk][0], log_index=places[row.event.pk][1])
+        if row.event.pk in places
+        else row
+        for row in rows
+    ]
+
+
+def _person(actor: Actor, user_id: str) -> str:
+    """What the log calls that user by their newest event here; the short form of the id where it says nothing."""
+    if not user_id:
+        return ""
+    own = EventFilters(actor_type=ActorKind.USER.value, actor_id=user_id)
+    rows, _cursor = search(actor=actor, filters=own, paging=Paging(limit=1), patience_seconds=PATIENCE_SECONDS)
+    return rows[0].actor_name if rows else _name(user_id, ActorKind.USER.value)
+
+
+def _proof_text(tree: Tree, event_id: UUID, steps: Sequence[Step]) -> str:
+    """To be copied. Of an event that does not stand where it should, there is nothing to hand out."""
+    if any(step.state in {State.FAILED, State.WAITING} for step in steps):
+        return ""
+    try:
+        return event_proof(tree, event_id)
+    except (NotYetSealed, LookupError, BadNote):
+        return ""
+
+
+def _stored(event: AuditEvent) -> StoredEvent:
+    return StoredEvent(**{name: getattr(event, name) for name in StoredEvent._fields})
+
+
+def _detail_matches(event: AuditEvent, detail: AuditDetail | None) -> bool | None:
+    committed = event.signed.get("detail")
+    if detail is None:
+        return committed is None
+    if detail.body is None or detail.salt is None:
+        return None
+    return bool(committed == Detail(bytes(detail.body), bytes(detail.salt)).commitment())
+
+
+def _proof(evidence: Evidence, steps: Sequence[Step]) -> EventProof:
+    """The same as flags. Contents and signature are told apart, whichever failed first."""
+    event = evidence.event
+    key = evidence.keys.key(event.kid, event.workspace_id)
+    is_allowed = may_sign(event.kid, action=event.action, actor_type=event.actor_type)
+    flags = {State.OK: True, State.FAILED: False}
+    in_log, in_checkpoint, checkpoint_signed = (flags.get(step.state) for step in steps[2:])
+    return EventProof(
+        signature_valid=is_allowed and key.verifies(event.body.encode(), bytes(event.mac)) if key else None,
+        contents_match=not mismatch(event),
+        detail_matches=evidence.detail_matches,
+        detail_erased=evidence.detail_erased,
+        in_log=in_log,
+        in_checkpoint=in_checkpoint,
+        checkpoint_signed=checkpoint_signed,
+    )
+
+
+def held_id(text: str) -> str:
+    """An id as events hold it, of one as addresses have it (`usr_…`) or as events name it.
+
+    A short name (`R-8K2QX`) raises `Invalid`: looking for it would find nothing, and read like an answer.
+    """
+    text = text.strip()
+    if is_short_id(text):
+        raise Invalid(
+            f"{text} is a short name, and several things may have it. Use the whole id, from the address of its page."
+        )
+    return as_events_name(text)
+
+
+def _name(label: str, kind: str) -> str:
+    """The label; where it is a bare id, the short form that pages show for such objects."""
+    try:
+        value = UUID(label)
+    except ValueError:
+        return label
+    return short_id(_SHORT_PREFIXES.get(kind, kind[:1].upper()), value)
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case datetime():
+            return value.isoformat()
+        case UUID():
+            return str(value)
+        case list() | tuple():
+            return list(value)
+        case _:
+            return value

@@ -1,0 +1,38 @@
+"""What stands outside every log: leaves of no log, and events that the log of their own workspace does not hold.
+
+A verification that goes from log to log never comes by them, so they are looked for by themselves.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from provenance.ids import uuid7_floor
+
+
+def leaves_of_no_log(connection: psycopg.Connection[Any]) -> list[tuple[int, int]]:
+    """Each log id that no log has, and how many leaves have it."""
+    return connection.execute(_OF_NO_LOG).fetchall()
+
+
+def outside(connection: psycopg.Connection[Any], before: datetime, most: int) -> list[tuple[UUID, UUID | None]]:
+    """The oldest events from before that moment that no signed checkpoint of their own workspace's log covers."""
+    return connection.execute(_OUTSIDE, {"limit": uuid7_floor(before), "most": most}).fetchall()
+
+
+_OF_NO_LOG = """
+SELECT log_id, count(*) FROM audit.leaf WHERE NOT EXISTS (SELECT FROM audit.log WHERE log.id = leaf.log_id)
+GROUP BY log_id ORDER BY log_id LIMIT 20
+"""
+_OUTSIDE = """
+WITH signed AS (
+  SELECT id, workspace_id, (SELECT max(size) FROM audit.checkpoint WHERE log_id = log.id AND signatures IS NOT NULL) AS size
+  FROM audit.log
+)
+SELECT id, workspace_id FROM audit.event WHERE id < %(limit)s AND NOT EXISTS (
+  SELECT FROM audit.leaf JOIN signed ON signed.id = leaf.log_id
+  WHERE leaf.event_id = event.id AND leaf.idx < signed.size AND signed.workspace_id IS NOT DISTINCT FROM event.workspace_id)
+ORDER BY id LIMIT %(most)s
+"""

@@ -1,0 +1,214 @@
+"""Reading a Merkle log as a process may: positions, checkpoints, and the nodes that proofs are made of.
+
+Over any cursor's `execute`, so that pages use Django's connection and commands one of their own. What is found belongs to
+the workspace in scope; the log of the instance is for `prov_audit_read` alone.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from audit.growth import TILE_HEIGHT, TILE_WIDTH, hashes_of
+from audit.merkle import inclusion_proof, tree_root
+from audit.notes import BadNote, Checkpoint, signed_note
+
+Execute = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLog:
+    """One log: its number, its name, and how often it had to be begun anew."""
+
+    id: int
+    workspace_id: UUID | None
+    origin: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedCheckpoint:
+    """A published checkpoint, with the signatures of the log and of witnesses."""
+
+    log_id: int
+    checkpoint: Checkpoint
+    signatures: str
+    cosignatures: str
+    at: Any
+    instance_idx: int | None
+
+    @property
+    def note(self) -> str:
+        """The signed note, as it is handed out."""
+        return signed_note(self.checkpoint, self.signatures + self.cosignatures)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where an event stands, and in which published checkpoint it is; None: not in one yet."""
+
+    log_id: int
+    index: int
+    sealed_in: SignedCheckpoint | None
+
+
+@dataclass(slots=True)
+class Tree:
+    """The logs that one connection may read."""
+
+    execute: Execute
+    _tiles: dict[tuple[int, int, int], bytes] = field(default_factory=dict)
+
+    def logs(self, workspace_id: UUID | None) -> list[StoredLog]:
+        """The log of a workspace (None: of the instance), every epoch, oldest first."""
+        rows = self.execute(
+            "SELECT id, workspace_id, origin, epoch FROM audit.log WHERE workspace_id IS NOT DISTINCT FROM %s ORDER BY epoch",
+            [workspace_id],
+        )
+        return [StoredLog(*row) for row in rows]
+
+    def newest_checkpoint(self, log_id: int) -> SignedCheckpoint | None:
+        """The largest published checkpoint of a log."""
+        return self._checkpoint("log_id = %s ORDER BY size DESC", [log_id])
+
+    def checkpoint(self, log_id: int, size: int) -> SignedCheckpoint | None:
+        """The published checkpoint of exactly this size."""
+        return self._checkpoint("log_id = %s AND size = %s", [log_id, size])
+
+    def first_checkpoint_over(self, log_id: int, index: int) -> SignedCheckpoint | None:
+        """The earliest published checkpoint that has the leaf of this index in it."""
+        return self._checkpoint("log_id = %s AND size > %s ORDER BY size", [log_id, index])
+
+    def checkpoints_over(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], SignedCheckpoint]:
+        """`first_checkpoint_over` of several (log, index) at once; one that cannot be read is left out."""
+        rows = self.execute(_CHECKPOINTS_OVER, [[log_id for log_id, _ in places], [index for _, index in places]])
+        found = {}
+        for log_id, index, note, *rest in rows:
+            with suppress(BadNote):
+                found[log_id, index] = SignedCheckpoint(log_id, Checkpoint.parse(note), *rest)
+        return found
+
+    def sealed_at(self, workspace_id: UUID) -> dict[int, datetime]:
+        """When each log of a workspace got its newest published checkpoint."""
+        return dict(self.execute(_SEALED_AT, [workspace_id]))
+
+    def size_before(self, log_id: int, at: datetime) -> int:
+        """How large the log was at that time at least: no event that came later stands before this index."""
+        found = self._checkpoint("log_id = %s AND at < %s ORDER BY size DESC", [log_id, at])
+        return found.checkpoint.size if found else 0
+
+    def size_after(self, log_id: int, at: datetime) -> int | None:
+        """How large the log was at that time at most; None while there is no later checkpoint."""
+        found = self._checkpoint("log_id = %s AND at > %s ORDER BY size", [log_id, at])
+        return found.checkpoint.size if found else None
+
+    def positions(self, event_ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
+        """Event -> its log and its index in it; events that are not sealed are left out."""
+        rows = self.execute("SELECT event_id, log_id, idx FROM audit.positions(%s)", [list(event_ids)])
+        return {event_id: (log_id, index) for event_id, log_id, index in rows}
+
+    def position(self, event_id: UUID) -> Position | None:
+        """Where one event stands; None when the sealer has not come to it."""
+        found = self.positions([event_id]).get(event_id)
+        return Position(*found, self.first_checkpoint_over(*found)) if found else None
+
+    def leaves(self, log_id: int, first: int, end: int) -> list[bytes]:
+        """The leaf hashes from `first` up to `end`."""
+        rows = self.execute("SELECT hash FROM audit.leaves(%s, %s, %s) ORDER BY idx", [log_id, first, end])
+        return [bytes(value) for (value,) in rows]
+
+    def tile(self, log_id: int, level: int, number: int, width: int) -> bytes:
+        """The first `width` hashes of a tile of c2sp.org/tlog-tiles; the log must have as many at that level."""
+        first = number * TILE_WIDTH
+        if level:
+            # Full or not, each hash of it is the root of a full tile below: one query instead of 256.
+            self._fetch(log_id, level - 1, range(first, first + width))
+        size = (first + width) << TILE_HEIGHT * level
+        return b"".join(self._entries(log_id, size, level, first, first + width))
+
+    def entry_ids(self, log_id: int, first: int, end: int) -> list[UUID]:
+        """Whose leaves stand from `first` up to `end`, in order. Of a workspace's log every leaf is an event's."""
+        rows = self.execute("SELECT event_id FROM audit.leaves(%s, %s, %s) ORDER BY idx", [log_id, first, end])
+        return [event_id for (event_id,) in rows]
+
+    def inclusion(self, log_id: int, index: int, size: int) -> list[bytes]:
+        """The inclusion proof of a leaf in the tree of this size."""
+        return inclusion_proof(self.reader(log_id, size), index, size)
+
+    def rotations(self) -> str:
+        """How the keys of the logs followed each other, each said by the one before (docs/audit-format.md, Rotation)."""
+        rows = self.execute("SELECT rotation FROM audit.key WHERE rotation <> '' ORDER BY not_before, kid", [])
+        return "".join(rotation for (rotation,) in rows)
+
+    def reader(self, log_id: int, size: int) -> Callable[[int, int], bytes]:
+        """`read(level, index)` of a log's whole nodes below this size, for the proofs of `audit.merkle`."""
+
+        def read(level: int, index: int) -> bytes:
+            height, within = divmod(level, TILE_HEIGHT)
+            first = index << within
+            return tree_root(self._entries(log_id, size, height, first, first + (1 << within)))
+
+        return read
+
+    def _entries(self, log_id: int, size: int, height: int, first: int, end: int) -> list[bytes]:
+        """Neighboring hashes of one level of tiles, all of one tile."""
+        number = first // TILE_WIDTH
+        if (number + 1) << TILE_HEIGHT * (height + 1) <= size:
+            data = self._tile(log_id, height, number)
+            return hashes_of(data)[first % TILE_WIDTH : (end - 1) % TILE_WIDTH + 1]
+        if height == 0:
+            return self.leaves(log_id, first, end)
+        # An unfinished tile is stored nowhere: its hashes are the roots of the full ones below.
+        return [tree_root(hashes_of(self._tile(log_id, height - 1, below))) for below in range(first, end)]
+
+    def _tile(self, log_id: int, height: int, number: int) -> bytes:
+        key = (log_id, height, number)
+        if key not in self._tiles:
+            self._fetch(log_id, height, [number])
+        if key not in self._tiles:
+            raise LookupError(f"tile {height}/{number} of log {log_id} is missing")
+        return self._tiles[key]
+
+    def _fetch(self, log_id: int, height: int, numbers: Sequence[int]) -> None:
+        rows = self.execute("SELECT n, data FROM audit.tiles(%s, %s, %s)", [log_id, height, list(numbers)])
+        self._tiles |= {(log_id, height, number): bytes(data) for number, data in rows}
+
+    def _checkpoint(self, condition: str, parameters: Sequence[Any]) -> SignedCheckpoint | None:
+        for log_id, note, *rest in self.execute(f"{_CHECKPOINT} {condition} LIMIT 1", parameters):
+            return SignedCheckpoint(log_id, Checkpoint.parse(note), *rest)
+        return None
+
+
+_CHECKPOINT = """
+SELECT log_id, note, signatures, cosignatures, at, instance_idx FROM audit.checkpoint WHERE signatures IS NOT NULL AND
+"""
+
+
+_CHECKPOINTS_OVER = """
+SELECT wanted.log_id, wanted.idx, note, signatures, cosignatures, at, instance_idx
+FROM unnest(%s::bigint[], %s::bigint[]) AS wanted (log_id, idx) CROSS JOIN LATERAL (
+  SELECT * FROM audit.checkpoint AS checkpoint
+  WHERE checkpoint.log_id = wanted.log_id AND checkpoint.size > wanted.idx AND checkpoint.signatures IS NOT NULL
+  ORDER BY checkpoint.size LIMIT 1
+) AS sealed
+"""
+_SEALED_AT = """
+SELECT log.id, newest.at FROM audit.log AS log CROSS JOIN LATERAL (
+  SELECT at FROM audit.checkpoint AS checkpoint
+  WHERE checkpoint.log_id = log.id AND checkpoint.signatures IS NOT NULL ORDER BY checkpoint.size DESC LIMIT 1
+) AS newest WHERE log.workspace_id = %s
+"""
+
+
+def django_tree() -> Tree:
+    """Over Django's own connection, in whatever scope and role it has."""
+    from django.db import connection  # noqa: PLC0415  commands use the rest of this module without Django's ORM
+
+    def execute(statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return list(cursor.fetchall())
+
+    return Tree(execute)

@@ -1,0 +1,29 @@
+"""The figures of the audit log: goals 4 to 9 and 15 of its page. Goal 13 is `audit-search`."""
+
+import sys
+import time
+
+from bench import events
+from bench.figures import Figure
+from bench.ground import ground
+
+
+def measure(*, quick: bool, only: str = "") -> list[Figure]:
+    """Every part on one ground, one after the other; `only`: those whose name contains it."""
+    with ground() as here:
+        from bench import reconciling, saving, sealing, verifying, writing
+
+        with here.connect("postgres") as admin:
+            admin.execute(events.LIMIT_TABLES)
+        parts = (
+            *(writing.signing, writing.changes, writing.inserts, saving.saving, sealing.sealing),
+            *(verifying.verifying, reconciling.reconciling),
+        )
+        figures: list[Figure] = []
+        for part in parts:
+            if only in part.__name__:
+                print(f"measuring {part.__name__} …", file=sys.stderr)
+                begun = time.monotonic()
+                figures += part(here, quick=quick)
+                print(f"  {time.monotonic() - begun:.0f} s", file=sys.stderr)
+        return figures

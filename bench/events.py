@@ -1,0 +1,123 @@
+"""Signed events in numbers, and tables to change under them."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from audit.envelope import EventContext, ObjectFacts, SignedEvent, build
+from audit.signing import KeyRing
+from audit.taxonomy import Event
+from provenance.actor import Actor, ActorKind
+from provenance.ids import uuid7
+
+READ_KINDS = (Event.RUN_STARTED, Event.MCP_TOOL_REQUESTED, Event.MCP_TOOL_CALLED, Event.AUTHZ_DENIED)
+
+
+def told(keys: KeyRing, workspace_id: UUID | None, count: int) -> list[SignedEvent]:
+    """Events of tool calls and the like, as a process writes them: no row changes with them."""
+    actor = Actor(kind=ActorKind.AGENT, id=str(uuid7()), label="", workspace_id=workspace_id)
+    run = uuid7()
+    context = EventContext(run_id=run, step="look_up", agent_version="7", action_id=uuid7(), environment="production")
+    return [
+        build(
+            keys=keys,
+            actor=actor,
+            event=READ_KINDS[number % len(READ_KINDS)],
+            target=ObjectFacts(type="tool_call", id=str(uuid7())),
+            workspace_id=workspace_id,
+            context=context,
+        )
+        for number in range(count)
+    ]
+
+
+def of_change(keys: KeyRing, workspace_id: UUID, type_: str, row_id: UUID, rev: int) -> SignedEvent:
+    """The event of one change of a governed row: its title."""
+    return build(
+        keys=keys,
+        actor=Actor(kind=ActorKind.SYSTEM, id="bench", label="", workspace_id=workspace_id),
+        event=Event.AGENT_UPDATED,
+        target=ObjectFacts(type=type_, id=str(row_id), rev=rev, op="update", changed=("title",), state="0" * 64),
+        workspace_id=workspace_id,
+    )
+
+
+def raw_columns(event: SignedEvent) -> list[Any]:
+    """The columns of an event's row, in the order of `RAW_INSERT`."""
+    return [
+        *(event.id, event.workspace_id, event.object.type, event.object.id, event.object.rev, event.object.op),
+        *(list(event.object.changed), event.action.value, event.actor_id, event.actor_type, event.outcome),
+        *(event.risk.value, event.run_id, event.kid, event.mac, event.body),
+    ]
+
+
+NAMES = (
+    "id, workspace_id, object_type, object_id, rev, op, changed, action, actor_id, actor_type, outcome, risk, run_id, "
+    "kid, mac, body"
+)
+_ROW = (
+    "(%s::uuid, %s::uuid, %s::text, %s::text, %s::bigint, %s::text, %s::text[], %s::text, %s::text, %s::text, "
+    "%s::text, %s::text, %s::uuid, %s::text, %s::bytea, %s::text)"
+)
+
+
+def raw_insert(table: str, count: int = 1) -> str:
+    """The plain statement that stores rows of events in a table without walls."""
+    return f"INSERT INTO {table} ({NAMES}) VALUES {', '.join([_ROW] * count)}"  # noqa: S608  our table names
+
+
+LIMIT_TABLES = """
+CREATE SCHEMA bench;
+GRANT USAGE ON SCHEMA bench TO prov_worker, prov_web;
+-- The same columns, indexes and checks; no trigger, no row security, no months.
+CREATE TABLE bench.raw (LIKE audit.event INCLUDING ALL);
+ALTER TABLE bench.raw ALTER xid SET DEFAULT pg_current_xact_id();
+-- And less than that: nobody could search it.
+CREATE TABLE bench.bare (LIKE audit.event);
+ALTER TABLE bench.bare ALTER xid DROP NOT NULL, ADD PRIMARY KEY (id);
+-- A hash chain for each workspace, as home-made logs have it.
+CREATE TABLE bench.chained (LIKE audit.event INCLUDING ALL);
+ALTER TABLE bench.chained ALTER xid SET DEFAULT pg_current_xact_id();
+CREATE TABLE bench.head (workspace_id uuid PRIMARY KEY, hash bytea NOT NULL);
+GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA bench TO prov_worker, prov_web;
+"""
+
+
+def make_governed(admin: Any, name: str, *, without: Sequence[str] = ()) -> None:
+    """A governed table with the columns of an agent; `without` names triggers that are left out."""
+    from audit.guard import Grant, GuardTable, TenantTable
+
+    admin.execute(f"CREATE TABLE public.{name} (LIKE public.agents_agent INCLUDING DEFAULTS, PRIMARY KEY (id))")
+    admin.execute(f"ALTER TABLE public.{name} OWNER TO prov_owner")
+    walls = (
+        TenantTable(name),
+        GuardTable(name, object_type=name, events=[Event.AGENT_CREATED, Event.AGENT_UPDATED]),
+        Grant(name, web="select, insert, update, delete", worker="select, insert, update"),
+    )
+    for wall in walls:
+        admin.execute(wall.up())
+    for trigger in without:
+        admin.execute(f"DROP TRIGGER {trigger} ON public.{name}")
+
+
+def fill_governed(admin: Any, name: str, workspace_id: UUID, count: int) -> list[UUID]:
+    """Rows of that table, put in past the guards; their ids.
+
+    At revision 0, so that the first change that is told is the first there was: verification misses what was not told.
+    """
+    ids = [uuid7() for _ in range(count)]
+    with admin.transaction():
+        admin.execute(f"ALTER TABLE public.{name} DISABLE TRIGGER USER")
+        admin.cursor().executemany(
+            f"""INSERT INTO public.{name} (id, workspace_id, audit_rev, audit_salt, slug, title, status, trust_level,
+                current_version, suspended_reason, created_by, created_at)
+                VALUES (%s, %s, 0, decode(repeat('ab', 32), 'hex'), 'agent-' || %s, 'Reads invoices and asks',
+                'active', 'low', 3, '', 'nobody', now())""",  # noqa: S608  our table names
+            [(row_id, workspace_id, str(number)) for number, row_id in enumerate(ids)],
+        )
+        for (trigger,) in admin.execute(_TRIGGERS, [name]).fetchall():
+            admin.execute(f"ALTER TABLE public.{name} ENABLE ALWAYS TRIGGER {trigger}")
+    return ids
+
+
+_TRIGGERS = "SELECT quote_ident(tgname) FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal"

@@ -1,0 +1,88 @@
+"""Where it is measured: an installation of its own on throw-away servers, entered as the roles that processes have."""
+
+import base64
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import django
+import psycopg
+
+from provenance.embedded import EmbeddedPostgres
+from provenance.home import CHECKOUT, DATABASE
+from provenance.processes import Installation
+from provenance.quality import throw_away_servers
+from provenance.servers import ensure_roles
+
+SIGNERS = ("sealer", "web", "gateway", "worker", "setup")
+CPU_BOUND = "-c synchronous_commit=off"
+"""Nobody waits for the disk: what remains is work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A migrated installation on durable servers that are thrown away."""
+
+    installation: Installation
+
+    def url(self, role: str, database: str = DATABASE) -> str:
+        """The URL of a Postgres role; `postgres` is the superuser."""
+        if role == "postgres":
+            return EmbeddedPostgres(self.installation.home).admin_url(database)
+        return self.installation.home.database_url(f"prov_{role}", database=database)
+
+    def connect(self, role: str, *, options: str = "", database: str = DATABASE) -> psycopg.Connection[Any]:
+        """A connection signed in as that role, in autocommit."""
+        return psycopg.connect(self.url(role, database), autocommit=True, options=options)
+
+    def keys(self, process: str) -> Any:
+        """Every MAC key of the installation, to sign as this process."""
+        from audit.signing import KeyRing
+
+        read = self.installation.home.read_key
+        return KeyRing.parse({f"{name}-1": read(f"mac-{name}") for name in SIGNERS}, process)
+
+    def signer(self) -> Any:
+        """The log's keys of the installation: one database takes no others."""
+        from audit.notes import LogSigner
+
+        seeds = (self.installation.home.read_key(name) for name in ("log-ed25519", "log-mldsa44"))
+        return LogSigner(*(base64.b64decode(seed) for seed in seeds))
+
+    def sealer(self) -> Any:
+        """A sealer in this process, to be led and closed by whoever asks for it."""
+        from audit.sealer import Sealer
+
+        return Sealer(
+            connect=lambda: self.connect("sealer"),
+            keys=self.keys("sealer"),
+            signer=self.signer(),
+            origin=self.installation.home.log_origin(),
+        )
+
+    def start(self, role: str) -> subprocess.Popen[bytes]:
+        """A real process of the installation."""
+        program = self.installation.program(role)
+        return subprocess.Popen(program.command, env=dict(program.environment), cwd=CHECKOUT)
+
+
+@contextmanager
+def ground() -> Iterator[Ground]:
+    """Servers, roles, migrations; Django in this process is a web process of that installation."""
+    with throw_away_servers(durable=True) as environment:
+        installation = Installation.of(environment)
+        ensure_roles(installation, EmbeddedPostgres(installation.home).admin_url())
+        program = installation.command("migrate", "migrate", "--noinput", "--skip-checks", "--verbosity", "0")
+        subprocess.run(program.command, env=dict(program.environment), cwd=CHECKOUT, check=True)
+        os.environ.update(installation.environment("web"))
+        django.setup()
+        yield Ground(installation)
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used of the processor, on Linux to the nanosecond: the clock that the kernel keeps for it."""
+    return time.clock_gettime((~pid << 3) | 2)

@@ -1,0 +1,3 @@
+from examples.crm.server import build
+
+__all__ = ["build"]

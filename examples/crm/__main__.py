@@ -1,0 +1,3 @@
+from examples.servers import run_one
+
+run_one("crm")

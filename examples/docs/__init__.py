@@ -1,0 +1,3 @@
+from examples.docs.server import build
+
+__all__ = ["build"]

@@ -1,0 +1,3 @@
+from examples.erp.server import build
+
+__all__ = ["build"]

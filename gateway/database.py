@@ -1,0 +1,72 @@
+"""The gateway's own connections: an async pool as `prov_gateway`, without the ORM, always inside one workspace."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+MOST_CONNECTIONS = 10
+WAIT_SECONDS = 3.0
+
+Connection = psycopg.AsyncConnection[DictRow]
+
+
+class Database:
+    """A pool whose every transaction sees one workspace (or none, for definer functions that return ids only)."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            conninfo,
+            connection_class=psycopg.AsyncConnection[DictRow],
+            # No prepared statements: they do not survive PgBouncer in transaction mode.
+            kwargs={"row_factory": dict_row, "autocommit": True, "prepare_threshold": None},
+            min_size=1,
+            max_size=MOST_CONNECTIONS,
+            timeout=WAIT_SECONDS,
+            open=False,
+            name="gateway",
+        )
+
+    async def open(self) -> None:
+        """Start connecting; returns at once, so that a database that is down stops calls and not the process."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def scope(self, workspace_id: UUID) -> AsyncIterator[Connection]:
+        """A transaction inside a workspace; commits at the end, rolls back on an exception."""
+        async with self._pool.connection() as connection:
+            # The value is a UUID object, so nothing in it can end the literal. One round trip for both.
+            await connection.execute(f"BEGIN; SET LOCAL app.workspace_id = '{UUID(str(workspace_id))}'")
+            try:
+                yield connection
+            except BaseException:
+                await _quietly(connection, "ROLLBACK")
+                raise
+            await connection.execute("COMMIT")
+
+    @asynccontextmanager
+    async def outside(self) -> AsyncIterator[Connection]:
+        """A connection in no workspace: definer functions answer, tables do not."""
+        async with self._pool.connection() as connection:
+            yield connection
+
+
+async def one(connection: Connection, statement: str, parameters: dict[str, Any]) -> DictRow | None:
+    """The first row of an answer; None when there is none."""
+    return await (await connection.execute(statement, parameters)).fetchone()
+
+
+async def _quietly(connection: psycopg.AsyncConnection[Any], statement: str) -> None:
+    """End a transaction on the way out of an exception that says more than a second one would."""
+    try:
+        await connection.execute(statement)
+    except psycopg.Error:
+        await connection.close()

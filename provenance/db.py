@@ -1,0 +1,134 @@
+"""The workspace in scope, and the base of everything that belongs to a workspace.
+
+Doors enter a workspace once (`enter`); inside, Postgres shows rows of that workspace only, and outside of any workspace
+it shows none and says so. Models name their workspace all the same: row security stands behind the code, not instead.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Self, cast
+from uuid import UUID
+
+from django.db import connection, connections, models, transaction
+from django.db.models.expressions import Col
+from django.db.models.lookups import Exact
+from psycopg.pq import TransactionStatus
+
+from provenance.actor import Actor
+from provenance.errors import PermissionDenied
+from provenance.ids import uuid7
+from provenance.postgres.connection import WORKSPACE
+
+
+def database_now() -> datetime:
+    """The database's clock: the only one that deadlines, leases and decisions are held against."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        (now,) = cursor.fetchone()
+    return now  # type: ignore[no-any-return]  # a cursor's rows are untyped
+
+
+@contextmanager
+def scope(workspace_id: UUID) -> Iterator[None]:
+    """Everything inside sees the rows of this workspace. It opens no transaction: use `enter` for both.
+
+    A transaction that begins inside carries the workspace in its BEGIN. One that is already open (tests, a service that
+    acts across workspaces) is told now, and told back at the end.
+    """
+    token = WORKSPACE.set(UUID(str(workspace_id)))
+    _tell_open_transactions()
+    try:
+        yield
+    finally:
+        WORKSPACE.reset(token)
+        _tell_open_transactions()
+
+
+@contextmanager
+def enter(workspace_id: UUID) -> Iterator[None]:
+    """One transaction inside one workspace: what a door does before it calls a service."""
+    with scope(workspace_id), transaction.atomic():
+        yield
+
+
+def _tell_open_transactions() -> None:
+    workspace = WORKSPACE.get()
+    for opened in connections.all(initialized_only=True):
+        driver = opened.connection
+        # A failed transaction takes no statement and needs none: its rollback takes the setting back as well.
+        if driver is None or driver.closed or driver.info.transaction_status != TransactionStatus.INTRANS:
+            continue
+        # Past Django, which refuses statements of a block that is marked for rollback.
+        driver.execute("SELECT set_config('app.workspace_id', %s, true)", [str(workspace or "")])
+
+
+def workspace_of(actor: Actor) -> UUID:
+    """The workspace the actor is in. Raises `PermissionDenied` for one that is in none."""
+    if actor.workspace_id is None:
+        raise PermissionDenied(message="This is done inside a workspace, and the actor is in none.")
+    return actor.workspace_id
+
+
+class TenantQuerySet(models.QuerySet[Any]):
+    """Rows are read for somebody; another workspace's row is not found, never forbidden."""
+
+    def for_workspace(self, workspace_id: UUID) -> Self:
+        """The rows of this workspace."""
+        return self.filter(workspace_id=workspace_id)
+
+    def for_actor(self, actor: Actor) -> Self:
+        """The rows of the actor's workspace. An actor of no workspace has none."""
+        return self.filter(workspace_id=workspace_of(actor))
+
+
+class TenantModel(models.Model):
+    """A row that belongs to a workspace. Its guard migration adds row security with `TenantTable`."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    workspace_id = models.UUIDField(editable=False)
+
+    objects = TenantQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def fresh(self) -> Self:
+        """The same row as the database has it now."""
+        row = type(self)._default_manager.get(pk=self.pk)
+        return cast("Self", row)
+
+
+class TenantForeignKey(models.ForeignKey[Any, Any]):
+    """A reference to a row of the same workspace.
+
+    Django makes no constraint for it, because a plain one looks past row security (T10). The real one is composite,
+    `(workspace_id, x_id)`, and made by `audit.guard.CompositeForeignKey` in the app's guard migration.
+
+    `within`: a column that both tables have and that is the same in both, because the other table has months by it.
+    Whoever follows the reference, by a join or from a row, names it then, so that Postgres looks in one month.
+    """
+
+    def __init__(self, to: Any, on_delete: Any = models.DO_NOTHING, *, within: str = "", **kwargs: Any) -> None:
+        """Like `ForeignKey`, without constraint and without cascades: a service that deletes names what it deletes."""
+        kwargs["db_constraint"] = False
+        self.within = within
+        super().__init__(to, on_delete=on_delete, **kwargs)
+
+    def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
+        """What a migration writes down."""
+        name, path, args, kwargs = super().deconstruct()
+        return name, path, args, {**kwargs, **({"within": self.within} if self.within else {})}
+
+    def get_extra_restriction(self, alias: Any, related_alias: Any) -> Any:
+        """Django's hook for what a join says besides the key."""
+        if not self.within:
+            return None
+        ours: Any = self.model._meta.get_field(self.within)
+        theirs: Any = self.related_model._meta.get_field(self.within)
+        # Forwards the other table is joined as `alias`; backwards Django swaps the two. The columns have one name.
+        return Exact(Col(alias, theirs), Col(related_alias, ours))
+
+    def get_extra_descriptor_filter(self, instance: models.Model) -> dict[str, Any]:
+        """Django's hook for what `row.reference` says besides the key."""
+        return {self.within: getattr(instance, self.within)} if self.within else {}

@@ -1,0 +1,94 @@
+"""The sealed and published log by index, as a worker may read it: never by id or time, which say nothing of order."""
+
+from uuid import UUID
+
+from django.db import connection
+
+from audit.models import AuditDetail
+from audit.tree import StoredLog, Tree
+from streams.models import Cursor, Sink
+from streams.records import Entry, text_of
+from streams.rendering import Batch, size_of
+
+# Leaves looked at in one step. Few enough for a transaction of milliseconds, and for one request to a receiver.
+WINDOW = 250
+LARGEST_BATCH_BYTES = 3 * 2**20
+
+# Leaves whose event is gone (its month was detached after years) stay in the log and give no record.
+_SEALED = """
+SELECT leaf.idx, leaf.hash, event.id, event.kid, event.mac, event.body, detail.body
+  FROM audit.leaves(%s, %s, %s) AS leaf
+  JOIN audit.event AS event ON event.id = leaf.event_id
+  LEFT JOIN audit.detail AS detail ON %s AND detail.event_id = leaf.event_id
+ ORDER BY leaf.idx
+"""
+
+
+def published(tree: Tree, workspace_id: UUID) -> list[tuple[StoredLog, int]]:
+    """Each epoch of the workspace's log with the size of its newest signed checkpoint, oldest first."""
+    logs = tree.logs(workspace_id)
+    checkpoints = [tree.newest_checkpoint(log.id) for log in logs]
+    return [(log, found.checkpoint.size if found else 0) for log, found in zip(logs, checkpoints, strict=True)]
+
+
+def next_batch(tree: Tree, sink: Sink, cursor: Cursor) -> Batch | None:
+    """What the receiver gets next; None when it has everything that is published.
+
+    A batch that was begun is the same one again. At the end of an epoch the next one begins: the cursor's fields are
+    set for it, and saved with the batch.
+    """
+    for log, size in published(tree, sink.workspace_id):
+        if log.epoch < cursor.epoch:
+            continue
+        if log.epoch > cursor.epoch:
+            cursor.epoch, cursor.next_idx, cursor.sent_idx, cursor.pending_end = log.epoch, 0, None, None
+        if size > cursor.next_idx:
+            return _batch(tree, sink, cursor, log, size)
+    return None
+
+
+def backlog(tree: Tree, workspace_id: UUID, cursor: Cursor) -> int:
+    """How many published events are not confirmed, those that the stream does not want included."""
+    return unconfirmed(published(tree, workspace_id), cursor)
+
+
+def unconfirmed(logs: list[tuple[StoredLog, int]], cursor: Cursor) -> int:
+    """The same, when the logs are known."""
+    left = (
+        size - (cursor.next_idx if log.epoch == cursor.epoch else 0) for log, size in logs if log.epoch >= cursor.epoch
+    )
+    return sum(max(0, events) for events in left)
+
+
+def _batch(tree: Tree, sink: Sink, cursor: Cursor, log: StoredLog, size: int) -> Batch:
+    first = cursor.next_idx
+    end = cursor.pending_end or min(first + WINDOW, size)
+    with connection.cursor() as execute:
+        execute.execute(_SEALED, [log.id, first, end, sink.with_labels])
+        rows = execute.fetchall()
+    entries: list[Entry] = []
+    previous, bytes_left = cursor.sent_idx, LARGEST_BATCH_BYTES
+    for index, leaf, event_id, kid, mac, body, detail in rows:
+        facts = AuditDetail(event_id=event_id, body=detail).facts if detail is not None else {}
+        entry = Entry(
+            origin=log.origin,
+            index=index,
+            previous=previous,
+            leaf=bytes(leaf),
+            event_id=event_id,
+            kid=kid,
+            mac=bytes(mac),
+            body=body,
+            actor_label=text_of(facts.get("actor_label")),
+            object_label=text_of(facts.get("object_label")),
+        )
+        if not entry.is_wanted(sink.risk, sink.events):
+            continue
+        bytes_left -= size_of(sink.kind, entry)
+        if bytes_left < 0 and entries and not cursor.pending_end:
+            end = index
+            break
+        entries.append(entry)
+        previous = index
+    sealed_in = tree.first_checkpoint_over(log.id, end - 1)
+    return Batch(log.origin, first, end, entries, sealed_in.note if sealed_in else "")

@@ -1,0 +1,37 @@
+"""Events as an attacker makes them, and a log that took one of them while its own check was away."""
+
+from django.db import connection
+
+from audit.envelope import EventContext, ObjectFacts, SignedEvent, build, insert_rows
+from audit.taxonomy import Event
+from provenance.actor import Actor
+from provenance.ids import uuid7
+from tests import databases
+from tests.audit.sealing import all_keys
+
+
+def told_by(
+    process: str, actor: Actor, event: Event = Event.APPROVAL_APPROVED, object_id: str = "", digest: str = ""
+) -> SignedEvent:
+    """What a process with that key can sign about an approval."""
+    return build(
+        keys=all_keys(process),
+        actor=actor,
+        event=event,
+        target=ObjectFacts(type="approval", id=object_id or str(uuid7())),
+        workspace_id=actor.workspace_id,
+        context=EventContext(action_digest=digest),
+    )
+
+
+def plant(event: SignedEvent) -> None:
+    """Store an event that the database would refuse."""
+    statement, parameters = insert_rows([event])
+    # The transaction is what the check itself would have noted.
+    statement = statement.replace("(id,", "(xid, id,", 1).replace("(%s::uuid", "(pg_current_xact_id(), %s::uuid", 1)
+    role = databases.become("postgres")
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE audit.event DISABLE TRIGGER audit_accept")
+        cursor.execute(statement, parameters)
+        cursor.execute("ALTER TABLE audit.event ENABLE ALWAYS TRIGGER audit_accept")
+    databases.become(role)

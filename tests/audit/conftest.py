@@ -1,0 +1,53 @@
+"""A governed table of the tests' own, so that the guard is tested by itself and not through some app."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.db import models
+
+from audit.governed import Governed
+from audit.guard import Grant, GuardTable, TenantTable
+from audit.taxonomy import Event
+from tests import databases
+
+_CREATE = """
+CREATE TABLE probe (id uuid PRIMARY KEY, workspace_id uuid NOT NULL, audit_rev bigint NOT NULL, audit_salt bytea NOT NULL,
+                    name text NOT NULL, size bigint NOT NULL, facts jsonb NOT NULL, parent_id uuid REFERENCES probe ON DELETE CASCADE);
+ALTER TABLE probe OWNER TO prov_owner;
+"""
+_WALLS = (
+    TenantTable("probe"),
+    GuardTable("probe", object_type="probe", events=[Event.AGENT_CREATED, Event.AGENT_UPDATED, Event.AGENT_RETIRED]),
+    Grant("probe", web="select, insert, update, delete", worker="select, insert, update"),
+)
+
+
+class Probe(Governed):
+    """A governed row with a text, a number and JSON."""
+
+    name = models.TextField()
+    size = models.BigIntegerField(default=0)
+    facts = models.JSONField(default=dict)
+    parent_id = models.UUIDField(null=True)
+
+    class Meta:
+        app_label = "probe"
+        db_table = "probe"
+
+
+@pytest.fixture(scope="module")
+def _probe_table(django_db_setup: None) -> Iterator[None]:
+    """The table exists while the tests of one file run; house tests never see it."""
+    with databases.admin() as owner:
+        owner.execute(_CREATE)
+        for wall in _WALLS:
+            owner.execute(wall.up())
+    yield
+    with databases.admin() as owner:
+        owner.execute("DROP TABLE probe")
+
+
+@pytest.fixture
+def probe(_probe_table: None) -> type[Probe]:
+    """The model of the governed table."""
+    return Probe

@@ -1,0 +1,148 @@
+"""A sealer for tests, signed in as its own Postgres role, and what it left in the tables."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from audit.judging import checkpoint_entry, event_entry
+from audit.merkle import leaf_hash
+from audit.notes import Checkpoint, LogSigner, opened, signed_note
+from audit.sealer import Sealer
+from audit.signing import KeyRing
+from provenance.home import Home
+from tests import databases
+
+ORIGIN = "log.test"
+SIGNER = LogSigner(b"e" * 32, b"m" * 32)
+_SIGNERS = ("sealer", "web", "gateway", "worker", "setup", "retention")
+
+
+def all_keys(process: str = "sealer") -> KeyRing:
+    """Every MAC key of this test run, to sign as this process."""
+    home = Home.locate()
+    return KeyRing.parse({f"{name}-1": home.read_key(f"mac-{name}") for name in _SIGNERS}, process)
+
+
+@contextmanager
+def sealer(**changes: Any) -> Iterator[Sealer]:
+    """One that gives its lease back at the end."""
+    made = Sealer(
+        **{
+            "connect": lambda: databases.login("sealer"),
+            "keys": all_keys(),
+            "signer": SIGNER,
+            "origin": ORIGIN,
+            **changes,
+        }
+    )
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def going_on() -> Iterator[None]:
+    """A sealer at work meanwhile, for what waits for it."""
+    stop = threading.Event()
+    with sealer() as one:
+        thread = threading.Thread(target=one.run, args=(stop,))
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+def seal() -> None:
+    """Seal everything that is committed."""
+    with sealer() as one:
+        while one.work():
+            pass
+
+
+def rows(statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """What the tables hold, past every wall."""
+    with databases.admin() as owner:
+        return owner.execute(statement, parameters).fetchall()
+
+
+def leaves(workspace_id: UUID | None) -> list[tuple[bytes, UUID | None]]:
+    """The leaves of a log, in order: hash and event. Their indices must be without a gap."""
+    found = rows(
+        "SELECT idx, hash, event_id FROM audit.leaf JOIN audit.log ON log.id = log_id"
+        " WHERE workspace_id IS NOT DISTINCT FROM %s ORDER BY idx",
+        workspace_id,
+    )
+    assert [index for index, _hash, _event in found] == list(range(len(found)))
+    return [(bytes(value), event_id) for _index, value, event_id in found]
+
+
+def checkpoints(workspace_id: UUID | None) -> list[Checkpoint]:
+    """The checkpoints of a log, each opened with the log's public keys."""
+    found = rows(
+        "SELECT note, signatures FROM audit.checkpoint WHERE workspace_id IS NOT DISTINCT FROM %s ORDER BY size",
+        workspace_id,
+    )
+    return [
+        opened(signed_note(Checkpoint.parse(note), signatures), SIGNER.verifiers(Checkpoint.parse(note).origin))
+        for note, signatures in found
+    ]
+
+
+def leaf_of(event_id: UUID) -> bytes:
+    """The leaf that a stored event must have."""
+    ((body, mac),) = rows("SELECT body, mac FROM audit.event WHERE id = %s", event_id)
+    return leaf_hash(event_entry(body.encode(), bytes(mac)))
+
+
+def leaf_of_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """The leaf that the instance log must have for another log's checkpoint."""
+    return leaf_hash(checkpoint_entry(checkpoint.text))
+
+
+def tamper(statement: str, *parameters: Any) -> int:
+    """Do what a database superuser could do: any statement with the guards off. How many rows it touched."""
+    with databases.admin() as owner, owner.transaction():
+        owner.execute("SET LOCAL session_replication_role = replica")
+        tables = [name for (name,) in owner.execute(_GUARDED).fetchall()]
+        for table in tables:
+            owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        touched = owner.execute(statement, parameters).rowcount
+        for table in tables:
+            owner.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
+            for (trigger,) in owner.execute(_TRIGGERS, [table]).fetchall():
+                owner.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
+    return touched
+
+
+@contextmanager
+def undone(event_id: Any) -> Iterator[None]:
+    """What is done inside to the rows of one event is undone at the end."""
+    columns = {"audit.event": "id", "audit.detail": "event_id", "audit.leaf": "event_id"}
+    with databases.admin() as owner:
+        kept = {
+            table: owner.execute(f"SELECT to_jsonb(kept)::text FROM {table} AS kept WHERE {column} = %s", [event_id])
+            for table, column in columns.items()
+        }
+        rows_of = {table: [row for (row,) in found.fetchall()] for table, found in kept.items()}
+    yield
+    for table, column in columns.items():
+        tamper(f"DELETE FROM {table} WHERE {column} = %s", event_id)
+        for row in rows_of[table]:
+            tamper(f"INSERT INTO {table} SELECT * FROM jsonb_populate_record(NULL::{table}, %s::jsonb)", row)
+
+
+_GUARDED = """
+SELECT format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE nspname = 'audit' AND relkind IN ('r', 'p') AND NOT relispartition
+"""
+_TRIGGERS = "SELECT quote_ident(tgname) FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal"
+
+
+def vkeys(workspace_id: UUID | None) -> list[str]:
+    """The public keys of a log, as an auditor gets them."""
+    return SIGNER.vkeys(f"{ORIGIN}/{workspace_id or 'instance'}", is_instance=workspace_id is None)

@@ -1,0 +1,173 @@
+"""Whether the log is sealed shows on pages and probes; a stall, and a wall that is down, are told (audit.md 4.1)."""
+
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from django.db import transaction
+from django.test import Client
+
+from audit.condition import condition
+from audit.envelope import insert_rows
+from audit.taxonomy import Event
+from audit.watch import STALLED_AFTER, TOLD_EVERY, Watch
+from provenance.actor import Actor
+from provenance.db import database_now
+from provenance.ids import uuid7
+from tests import databases, factories
+from tests.attacks.log import told_by
+from tests.audit import sealing
+from tests.audit.test_sealer import tell
+from tests.browsing import browser
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WORKSPACE = uuid7()
+
+
+@contextmanager
+def leading(settings):
+    """As the worker that leads: its role and its key."""
+    before, settings.AUDIT_SIGNS_AS = databases.become("prov_worker"), "worker"
+    try:
+        yield
+    finally:
+        databases.become(before)
+        settings.AUDIT_SIGNS_AS = "web"
+
+
+def told(event):
+    with transaction.atomic():
+        return factories.instance_events(event)
+
+
+def note(subject, problem):
+    sealing.rows(
+        "INSERT INTO audit.status (subject, place, problem) VALUES (%s, '/some/where', %s) RETURNING 1",
+        subject,
+        problem,
+    )
+
+
+def nobody_seals_for(minutes):
+    sealing.rows(
+        "UPDATE audit.sealer SET lease_until = clock_timestamp() - make_interval(mins => %s) RETURNING 1", minutes
+    )
+
+
+def test_before_the_first_sealer_nothing_is_wrong():
+    tell(WORKSPACE)
+    assert condition().warnings == []
+
+
+def test_the_event_that_waits_longest_is_known_until_it_is_sealed():
+    first, _second = tell(WORKSPACE, 2)
+    assert condition().waiting == first
+    sealing.seal()
+    assert condition().waiting is None
+    (later,) = tell(WORKSPACE)
+    assert condition().waiting == later
+
+
+def test_an_event_of_a_transaction_that_was_open_while_others_were_sealed_is_waited_for():
+    with databases.login("worker") as late:
+        late.execute("BEGIN")
+        late.execute(f"SET LOCAL app.workspace_id = '{WORKSPACE}'")
+        signed = told_by("worker", Actor.system("tests", WORKSPACE), Event.RUN_STARTED)
+        late.execute(*insert_rows([signed]))
+        tell(WORKSPACE)
+        sealing.seal()
+        assert condition().waiting is None
+        late.execute("COMMIT")
+    assert condition().waiting == signed.id
+
+
+def test_without_a_sealer_it_says_so():
+    tell(WORKSPACE)
+    sealing.seal()
+    assert condition().warnings == []
+    nobody_seals_for(2)
+    assert "No sealer has been at work since" in condition().warnings[0]
+    assert "No sealer has been at work" in Client().get("/readyz").json()["warnings"][0]
+
+
+def test_a_refusal_shows_in_full_on_pages_and_in_short_on_the_probe():
+    house = factories.make_workspace()
+    auditor, approver = (
+        factories.make_member(house, roles={"auditor"}),
+        factories.make_member(house, roles={"approver"}),
+    )
+    note("sealer", f"log.test/{house.id} has 3 entries, and 5 were published")
+    note("directory", "/some/where takes no checkpoints")
+    shown = browser(auditor).get(f"/w/{house.slug}/audit/").content.decode()
+    assert "has 3 entries, and 5 were published" in shown
+    assert "not kept by directory" in shown
+    assert "5 were published" not in browser(approver).get(f"/w/{house.slug}/approvals/").content.decode()
+    answer = Client().get("/readyz")
+    assert answer.status_code == 200, "events are signed and kept, so pages stay"
+    said = " ".join(answer.json()["warnings"])
+    assert "refused to go on" in said
+    assert "not kept by directory" in said
+    assert str(house.id) not in said
+    assert "/some/where" not in said
+
+
+class TestWatch:
+    def test_a_stall_is_told_once_an_hour(self, settings):
+        (waiting,) = tell(WORKSPACE)
+        watch, now = Watch(), database_now()
+        with leading(settings):
+            watch.look_at_sealing(now)
+            assert not told(Event.AUDIT_SEALING_STALLED), "it may have been committed just now"
+            watch.look_at_sealing(now + STALLED_AFTER)
+            watch.look_at_sealing(now + STALLED_AFTER * 2)
+            (event,) = told(Event.AUDIT_SEALING_STALLED)
+            watch.look_at_sealing(now + STALLED_AFTER + TOLD_EVERY)
+            assert len(told(Event.AUDIT_SEALING_STALLED)) == 2
+        assert event.kid == "worker-1"
+        assert event.outcome == "failure"
+        facts = sealing.rows("SELECT convert_from(body, 'UTF8') FROM audit.detail WHERE event_id = %s", event.pk)
+        assert str(waiting) in facts[0][0]
+
+    def test_a_log_that_goes_on_is_no_stall(self, settings):
+        watch, now = Watch(), database_now()
+        with leading(settings):
+            for number in range(4):
+                databases.become("prov_web")
+                settings.AUDIT_SIGNS_AS = "web"
+                tell(WORKSPACE)
+                databases.become("prov_worker")
+                settings.AUDIT_SIGNS_AS = "worker"
+                watch.look_at_sealing(now + number * STALLED_AFTER)
+                sealing.seal()
+            assert not told(Event.AUDIT_SEALING_STALLED)
+
+    def test_a_wall_that_is_down_is_told(self, settings):
+        watch, now = Watch(), database_now()
+        with leading(settings):
+            watch(now)
+            assert not told(Event.AUDIT_GUARD_MISSING)
+            with databases.admin() as owner:
+                owner.execute("ALTER TABLE workflows_run DISABLE TRIGGER audit_coverage")
+                try:
+                    watch(now + timedelta(minutes=30))
+                    assert not told(Event.AUDIT_GUARD_MISSING), "it looks once an hour"
+                    watch(now + timedelta(hours=1))
+                finally:
+                    owner.execute("ALTER TABLE workflows_run ENABLE ALWAYS TRIGGER audit_coverage")
+            (event,) = told(Event.AUDIT_GUARD_MISSING)
+            assert event.risk == "critical"
+
+
+def test_a_worker_writes_nothing_else_into_the_log_of_the_instance(settings):
+    import psycopg
+
+    actor = Actor.system("tests", None)
+    for event, refused in ((Event.AUDIT_SEALING_STALLED, False), (Event.AUDIT_EXPORTED, True)):
+        with databases.login("worker") as worker:
+            statement = insert_rows([told_by("worker", actor, event)])
+            if refused:
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    worker.execute(*statement)
+            else:
+                worker.execute(*statement)

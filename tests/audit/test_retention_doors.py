@@ -1,0 +1,89 @@
+"""What is kept, through the console and REST."""
+
+import pytest
+
+from apikeys import services as keys
+from audit import retention
+from audit.models import LegalHold
+from audit.taxonomy import Event
+from provenance.db import enter
+from provenance.ids import public_id
+from tests import factories
+from tests.browsing import browser, program
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def place(transactional_db):
+    made = factories.make_workspace()
+    made.admin = factories.make_member(made, roles={"admin"})
+    made.second = factories.make_member(made, roles={"admin"})
+    return made
+
+
+def known(place):
+    """The id of something that the log tells of."""
+    with enter(place.id):
+        return factories.events()[0].object_id
+
+
+def test_people_change_the_days_and_release_a_hold_by_two(place):
+    first, second = browser(place.admin), browser(place.second)
+    page = f"/w/{place.slug}/audit/retention/"
+    assert "90 days, as usual" in first.get(page).content.decode()
+    assert first.post(f"{page}prompts", {"days": "60", "reason": "Enough."}).status_code == 302
+    assert "60 days" in first.get(page).content.decode()
+    assert first.post(f"{page}prompts", {"days": "3", "reason": "Enough."}).status_code == 422
+    assert (
+        first.post(f"{page}holds", {"scope_kind": "object", "scope_id": known(place), "reason": "A case."}).status_code
+        == 302
+    )
+    with enter(place.id):
+        hold = LegalHold.objects.get()
+    address = f"{page}holds/{public_id('hld', hold.pk)}"
+    assert first.post(f"{address}/release", {"reason": "Over."}).status_code == 409
+    assert first.post(f"{address}/ask", {"reason": "Over."}).status_code == 302
+    assert "Agree and release" not in first.get(page).content.decode()
+    assert "Agree and release" in second.get(page).content.decode()
+    assert first.post(f"{address}/release", {"reason": "Over."}).status_code == 409
+    assert second.post(f"{address}/release", {"reason": "I agree."}).status_code == 302
+    with enter(place.id):
+        assert LegalHold.objects.get().released_by == place.second.id
+        assert len(factories.events(Event.LEGAL_HOLD_RELEASED)) == 1
+
+
+def test_whoever_only_reads_the_log_sees_it_and_changes_nothing(place):
+    client = browser(factories.make_member(place, roles={"auditor"}))
+    page = f"/w/{place.slug}/audit/retention/"
+    shown = client.get(page).content.decode()
+    assert "Legal holds" in shown
+    assert "Engage the hold" not in shown
+    assert client.post(f"{page}holds", {"scope_kind": "workspace", "reason": "r"}).status_code == 403
+    assert browser(factories.make_member(place, roles={"viewer"})).get(page).status_code == 403
+
+
+def test_a_key_holds_and_reads_and_releases_nothing(place):
+    with enter(place.id):
+        _key, text = keys.issue_key(actor=place.admin, name="k", scopes=["gateway:write", "audit:read"])
+        _key, weak = keys.issue_key(actor=place.admin, name="w", scopes=["audit:read"])
+    client = program(text)
+    body = {"scope_kind": "object", "scope_id": known(place), "reason": "A case."}
+    made = client.post("/api/v1/audit/holds", body, content_type="application/json")
+    again = client.post("/api/v1/audit/holds", body, content_type="application/json")
+    assert (made.status_code, again.status_code, again.json()["code"]) == (201, 409, "hold_engaged")
+    assert client.get("/api/v1/audit/holds").json()["items"] == [made.json()]
+    assert program(weak).post("/api/v1/audit/holds", body, content_type="application/json").status_code == 403
+    wrong = client.post("/api/v1/audit/holds", {**body, "scope_kind": "all"}, content_type="application/json")
+    assert wrong.status_code == 422
+    kept = {item["retention_class"]: item for item in client.get("/api/v1/audit/retention").json()["classes"]}
+    assert kept["prompts"] == {"retention_class": "prompts", "days": 90, "floor_days": 30, "is_usual": True}
+
+
+def test_another_tenants_hold_is_not_there(place):
+    with enter(place.id):
+        hold = retention.engage_hold(actor=place.admin, scope_kind="workspace", reason="r")
+    other = factories.make_workspace()
+    stranger = browser(factories.make_member(other, roles={"admin"}))
+    address = f"/w/{other.slug}/audit/retention/holds/{public_id('hld', hold.pk)}/ask"
+    assert stranger.post(address, {"reason": "r"}).status_code == 404

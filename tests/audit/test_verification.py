@@ -1,0 +1,531 @@
+"""Verification finds whatever a database administrator did, and says where (M114, goal 2, pitfall 16)."""
+
+import json
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+from uuid import UUID
+
+import pytest
+from django.core.management import call_command
+
+from audit.anchors import DirectoryAnchor
+from audit.epochs import LogName
+from audit.fsck import Fsck
+from audit.notes import LogSigner
+from audit.ranges import _words
+from audit.taxonomy import Event
+from audit.verification import Verification, Wanted
+from provenance.ids import uuid7
+from tests import databases
+from tests.attacks.log import plant, told_by
+from tests.audit import sealing
+from tests.audit.test_epochs import seal
+from tests.audit.test_retention import LONG_AGO, drop_months, expire, old_events  # noqa: F401  a fixture
+from tests.audit.test_sealer import system, tell
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WORKSPACE, OTHER = uuid7(), uuid7()
+ORIGIN, INSTANCE = f"{sealing.ORIGIN}/{WORKSPACE}", f"{sealing.ORIGIN}/instance"
+OURS = f"log_id = (SELECT id FROM audit.log WHERE origin = '{ORIGIN}')"
+
+
+@pytest.fixture
+def anchor(tmp_path):
+    return DirectoryAnchor(tmp_path / "anchor")
+
+
+def verification(*anchors, signer=sealing.SIGNER, **changes):
+    made = Verification(
+        connect=lambda: databases.login("sealer"),
+        keys=sealing.all_keys(),
+        verifiers=signer.verifiers,
+        installation=sealing.ORIGIN,
+        anchors=anchors,
+    )
+    return replace(made, **changes)
+
+
+def verify(*anchors, wanted=None, **changes):
+    return verification(*anchors, **changes).run(wanted or Wanted())
+
+
+def flaws(report, origin=ORIGIN):
+    return [(flaw.index, flaw.kind) for log in report.logs if log.origin == origin for flaw in log.flaws]
+
+
+def fsck():
+    with databases.login("sealer") as connection:
+        return [(defect.index, defect.problem) for defect in Fsck(connection).run(0)]
+
+
+def many(count, workspace_id=WORKSPACE):
+    """Events of one transaction: quick to make."""
+    from audit.envelope import insert_rows
+
+    made = [told_by("worker", system(workspace_id), Event.RUN_STARTED) for _ in range(count)]
+    with databases.login("worker") as worker, worker.transaction():
+        worker.execute(f"SET LOCAL app.workspace_id = '{workspace_id}'")
+        worker.execute(*insert_rows(made))
+    return [event.id for event in made]
+
+
+def test_a_log_that_nobody_touched_verifies_also_while_it_grows(anchor):
+    tell(WORKSPACE, 3)
+    tell(OTHER, 2)
+    seal(anchor)
+    many(300)
+    seal(anchor)
+    tell(WORKSPACE, 2)
+    report = verify(anchor)
+    assert report.is_good, report
+    sizes = {log.origin: (log.size, log.events, log.checkpoints) for log in report.logs}
+    assert sizes == {ORIGIN: (303, 303, 2), f"{sealing.ORIGIN}/{OTHER}": (2, 2, 1), INSTANCE: (3, 0, 2)}
+    with databases.login("sealer") as connection:
+        assert Fsck(connection).run(60) == []
+
+
+TAMPERED = [
+    ("UPDATE audit.event SET body = replace(body, 'low', 'bad') WHERE id = '{e7}'", (7, "event"), False),
+    ("UPDATE audit.event SET mac = sha256(mac) WHERE id = '{e7}'", (7, "leaf"), False),
+    ("UPDATE audit.event SET risk = 'critical' WHERE id = '{e7}'", (7, "event"), False),
+    ("UPDATE audit.event SET actor_id = 'somebody' WHERE id = '{e7}'", (7, "event"), False),
+    ("UPDATE audit.event SET rev = 4 WHERE id = '{e7}'", (7, "event"), False),
+    ("UPDATE audit.event SET changed = ARRAY['status'] WHERE id = '{e7}'", (7, "event"), False),
+    ("UPDATE audit.event SET run_id = id WHERE id = '{e7}'", (7, "event"), False),
+    ("UPDATE audit.event SET kid = 'worker-9' WHERE id = '{e7}'", (7, "event"), False),
+    ("UPDATE audit.event SET workspace_id = NULL WHERE id = '{e7}'", (7, "event"), True),
+    ("UPDATE audit.event SET body = 'no JSON' WHERE id = '{e7}'", (7, "event"), False),
+    ("DELETE FROM audit.event WHERE id = '{e7}'", (7, "event_missing"), True),
+    ("DELETE FROM audit.leaf WHERE {ours} AND idx = 7", (7, "leaf_missing"), True),
+    ("DELETE FROM audit.leaf WHERE {ours} AND idx >= 300", (300, "leaf_missing"), True),
+    ("UPDATE audit.leaf SET hash = sha256('x') WHERE {ours} AND idx = 7", (7, "leaf"), True),
+    (
+        "UPDATE audit.leaf SET idx = CASE idx WHEN 7 THEN -8 ELSE -7 END WHERE {ours} AND idx IN (7, 8)",
+        (7, "tile"),
+        True,
+    ),
+    ("UPDATE audit.tile SET data = set_byte(data, 40, 0) || ''::bytea WHERE {ours}", (1, "tile"), True),
+    ("DELETE FROM audit.tile WHERE {ours}", (0, "tile"), True),
+    (
+        "UPDATE audit.checkpoint SET note = replace(note, '303', '304') WHERE {ours} AND size = 303",
+        (302, "checkpoint"),
+        True,
+    ),
+    (
+        "UPDATE audit.checkpoint SET signatures = replace(signatures, '0', '1') WHERE {ours} AND size = 303",
+        (302, "checkpoint"),
+        False,
+    ),
+    ("UPDATE audit.checkpoint SET instance_idx = 5 WHERE {ours} AND size = 303", (302, "instance"), True),
+    ("UPDATE audit.leaf SET event_id = NULL WHERE {ours} AND idx = 7", (7, "leaf"), True),
+    (
+        "UPDATE audit.leaf SET event_id = overlay(event_id::text placing '0140' from 1 for 4)::uuid WHERE {ours} AND idx = 7",
+        (7, "event_missing"),
+        True,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted", "seen_by_fsck"), TAMPERED, ids=[change[:70] for change, *_rest in TAMPERED]
+)
+def test_what_an_administrator_changes_is_found_at_its_index(anchor, change, wanted, seen_by_fsck):
+    ids = tell(WORKSPACE, 3) + many(300)
+    ids = [event for _hash, event in (seal(anchor), sealing.leaves(WORKSPACE))[1]]
+    assert fsck() == []
+    statement = change.format(e7=ids[7], ours=OURS)
+    if "CASE idx" in statement:
+        sealing.tamper("ALTER TABLE audit.leaf DROP CONSTRAINT leaf_idx_check")
+        assert sealing.tamper(statement) == 2
+        assert sealing.tamper(f"UPDATE audit.leaf SET idx = -idx WHERE {OURS} AND idx < 0") == 2
+        sealing.tamper("ALTER TABLE audit.leaf ADD CONSTRAINT leaf_idx_check CHECK (idx >= 0)")
+    else:
+        assert sealing.tamper(statement)
+    report = verify(anchor)
+    assert not report.is_good
+    assert wanted in flaws(report), report
+    assert min(flaws(report))[0] == wanted[0], "nothing before it is blamed"
+    assert bool(fsck()) == seen_by_fsck
+
+
+@pytest.mark.usefixtures("drop_months")
+def test_a_leaf_is_expired_only_where_its_month_properly_left(transactional_db, anchor, as_role, monkeypatch):
+    """An attacker takes an event away and gives its leaf an id of a month that left, or makes a month leave unsaid."""
+    old_events(monkeypatch, LONG_AGO, workspace_id=WORKSPACE)
+    assert expire(as_role) == 3
+    tell(WORKSPACE, 3)
+    seal(anchor)
+    report = verify(anchor)
+    assert report.is_good, report
+    assert next(log.expired for log in report.logs if log.origin == ORIGIN) == 3
+    assert fsck() == []
+    ids = [event for _hash, event in sealing.leaves(WORKSPACE)]
+    with sealing.undone(ids[4]):
+        sealing.tamper("DELETE FROM audit.event WHERE id = %s", ids[4])
+        disguised = UUID(int=(ids[0].int >> 80 << 80) | ids[4].int & (1 << 80) - 1)
+        sealing.tamper("UPDATE audit.leaf SET event_id = %s WHERE event_id = %s", disguised, ids[4])
+        assert flaws(verify(anchor)) == [(4, "event_missing")]
+        assert fsck() == [(4, f"the event {disguised} of the leaf is missing")]
+        sealing.tamper("DELETE FROM audit.leaf WHERE event_id = %s", disguised)
+    assert verify(anchor).is_good
+    sealing.tamper("UPDATE audit.event SET object_id = 'event_2018_04' WHERE object_id = 'event_2018_03'")
+    assert [place for place, kind in flaws(verify(anchor)) if kind == "event_missing"] == [0, 1, 2]
+    sealing.tamper("UPDATE audit.expired SET month = 'event_2018_04'")
+    assert [place for place, kind in flaws(verify(anchor)) if kind == "event_missing"] == [0, 1, 2]
+    assert [index for index, problem in fsck() if "of the leaf" in problem] == [0, 1, 2]
+
+
+def test_leaf_and_tile_changed_alike_do_not_make_the_signed_root(anchor):
+    """Whoever recomputes everything but the signature: the first checkpoint that no longer holds says where."""
+    tell(WORKSPACE, 3)
+    seal(anchor)
+    ids = many(300)
+    seal(anchor)
+    sealing.tamper(f"UPDATE audit.leaf SET hash = sha256('x') WHERE {OURS} AND idx = 7")
+    sealing.tamper(f"UPDATE audit.tile SET data = overlay(data placing sha256('x') from {7 * 32 + 1}) WHERE {OURS}")
+    report = verify(anchor)
+    assert (7, "leaf") in flaws(report)
+    assert (7, "tree") in flaws(report)
+    assert len(ids) == 300
+
+
+def test_a_log_cut_off_with_its_checkpoints_is_found_by_the_log_of_logs_and_by_what_is_kept_elsewhere(anchor):
+    tell(WORKSPACE, 3)
+    seal(anchor)
+    tell(WORKSPACE, 2)
+    seal(anchor)
+    for table, condition in (("leaf", "idx >= 3"), ("checkpoint", "size > 3")):
+        sealing.tamper(f"DELETE FROM audit.{table} WHERE {OURS} AND {condition}")
+    sealing.tamper("DELETE FROM audit.event WHERE NOT EXISTS (SELECT FROM audit.leaf WHERE event_id = event.id)")
+    assert flaws(verify(), INSTANCE) == [(1, "checkpoint")]
+    sealing.tamper(
+        "DELETE FROM audit.leaf WHERE NOT (log_id = ANY (SELECT id FROM audit.log WHERE workspace_id IS NOT NULL)) AND idx = 1"
+    )
+    sealing.tamper("DELETE FROM audit.checkpoint WHERE workspace_id IS NULL AND size = 2")
+    assert verify().is_good, "everything that is left fits together"
+    report = verify(anchor)
+    assert len(report.problems) == 2
+    assert "has 3 entries, and 5 were published" in report.problems[1]
+
+
+def test_another_history_under_the_same_name_is_found_by_what_is_kept_elsewhere(anchor, tmp_path):
+    """Somebody with the key of the log writes it anew, also to the same length."""
+    tell(WORKSPACE, 3)
+    seal(anchor)
+    databases.empty_all_tables()
+    sealing.rows(
+        "UPDATE audit.sealer SET snap = '1:1:', sealed_maybe = '00000000-0000-0000-0000-000000000000' RETURNING 1"
+    )
+    tell(WORKSPACE, 4)
+    seal(DirectoryAnchor(tmp_path / "another"))
+    assert verify().is_good
+    report = verify(anchor)
+    assert any("are not those that were published" in problem for problem in report.problems)
+
+
+def test_a_key_that_was_replaced_is_found(anchor):
+    tell(WORKSPACE, 2)
+    stolen = LogSigner(b"x" * 32, b"y" * 32)
+    seal(anchor)
+    tell(WORKSPACE, 2)
+    forget = "DELETE FROM audit.key WHERE purpose = 'checkpoint'"
+    sealing.tamper(forget)
+    seal(signer=stolen)
+    sealing.tamper(forget)
+    report = verify(anchor)
+    assert flaws(report)[0] == (3, "checkpoint")
+    assert any("key" in problem for problem in verify(anchor, signer=stolen).problems)
+
+
+def test_a_kept_checkpoint_that_the_database_no_longer_has_is_found(anchor):
+    """An older one than the newest: somebody let the log end there for somebody else."""
+    for _ in range(3):
+        tell(WORKSPACE)
+        seal(anchor)
+    sealing.tamper(f"DELETE FROM audit.checkpoint WHERE {OURS} AND size = 2")
+    report = verify(anchor)
+    assert any(f"of {ORIGIN} at 2 that directory keeps is not the stored one" in found for found in report.problems)
+
+
+def test_the_tree_is_read_in_windows_and_a_gap_between_two_is_found(anchor, monkeypatch):
+    from audit import fsck as module
+
+    monkeypatch.setattr(module, "LEAVES_AT_ONCE", 64)
+    monkeypatch.setattr(module, "TILES_AT_ONCE", 1)
+    for count in (10, 54, 500):
+        many(count)
+        seal(anchor)
+    assert fsck() == []
+    sealing.tamper(f"DELETE FROM audit.leaf WHERE {OURS} AND idx = 128")
+    assert (128, "the leaf is missing, and 435 follow") in fsck()
+
+
+def test_an_event_that_is_never_sealed_is_found(anchor, monkeypatch):
+    from datetime import timedelta
+
+    from audit import verification as module
+
+    tell(WORKSPACE)
+    seal(anchor)
+    (waiting,) = tell(WORKSPACE)
+    monkeypatch.setattr(module, "LOOK_AGAIN_SECONDS", 0.01)
+    assert verify(anchor).is_good, "it is young"
+    monkeypatch.setattr(module, "UNSEALED_FOR", timedelta(0))
+    assert any(str(waiting) in problem for problem in verify(anchor).problems)
+    assert any(str(waiting) in problem for _index, problem in fsck())
+
+
+@pytest.mark.parametrize("place", ["of no log", "of the instance", "past the end"])
+def test_an_event_hidden_behind_a_leaf_where_nobody_looks_is_found(anchor, monkeypatch, place):
+    """The sealer was told that it is sealed, so that it does not come by either."""
+    from datetime import timedelta
+
+    from audit import verification as module
+
+    monkeypatch.setattr(module, "LOOK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(module, "UNSEALED_FOR", timedelta(0))
+    tell(WORKSPACE, 2)
+    seal(anchor)
+    assert verify(anchor).is_good
+    (hidden,) = tell(WORKSPACE)
+    log = {
+        "of no log": "(SELECT 999)",
+        "of the instance": "(SELECT id FROM audit.log WHERE workspace_id IS NULL)",
+        "past the end": f"(SELECT id FROM audit.log WHERE origin = '{ORIGIN}')",
+    }[place]
+    sealing.tamper(f"INSERT INTO audit.leaf VALUES ({log}, 77, sha256('x'), %s)", hidden)
+    sealing.tamper("UPDATE audit.sealer SET snap = pg_current_snapshot()")
+    seal(anchor)
+    problems = verify(anchor).problems
+    assert any(f"The event {hidden} is not in the log of workspace {WORKSPACE}" in problem for problem in problems)
+    assert any(str(hidden) in problem for _index, problem in fsck())
+    if place == "of no log":
+        assert "1 leaves are of the log 999, which does not exist" in problems
+        assert (None, "1 leaves are of a log that does not exist") in fsck()
+
+
+def test_a_forged_event_is_found_though_it_is_sealed(anchor):
+    from provenance.db import enter
+
+    tell(WORKSPACE)
+    with enter(WORKSPACE):
+        plant(told_by("worker", system(WORKSPACE)))
+    seal(anchor)
+    report = verify(anchor)
+    assert flaws(report) == [(1, "event")]
+    assert "may not tell what people do" in report.first_flaw[1].problem
+
+
+def test_only_what_is_new_is_read_again_and_what_was_verified_must_still_be_there(anchor):
+    many(300)
+    seal(anchor)
+    first = verify(anchor)
+    known = {log.origin: (log.size, bytes.fromhex(log.root)) for log in first.logs}
+    many(20)
+    seal(anchor)
+    second = verify(anchor, wanted=Wanted(verified=known))
+    assert second.is_good
+    assert {log.origin: (log.first, log.size, log.events) for log in second.logs} == {
+        ORIGIN: (300, 320, 20),
+        INSTANCE: (1, 2, 0),
+    }
+    forged = known | {ORIGIN: (300, b"x" * 32)}
+    assert flaws(verify(anchor, wanted=Wanted(verified=forged))) == [(0, "tree")]
+    longer = known | {ORIGIN: (999, b"x" * 32)}
+    assert flaws(verify(anchor, wanted=Wanted(verified=longer))) == [(320, "tree")]
+
+
+@pytest.mark.parametrize(
+    ("first", "end", "events"), [(0, 5, 300), (120, 130, 180), (299, 300, 1), (300, 302, 20), (310, 999, 10)]
+)
+def test_a_range_is_verified_up_to_the_next_signed_root(anchor, first, end, events):
+    many(300)
+    seal(anchor)
+    many(20)
+    seal(anchor)
+    report = verify(anchor, wanted=Wanted(only=LogName(WORKSPACE, 1), first=first, end=end))
+    assert report.is_good, report
+    (log,) = report.logs
+    assert log.events == events
+
+
+def test_ranges_of_several_processes_are_one_tree(anchor, monkeypatch):
+    """The same in small: ranges of 256 leaves, read by two processes."""
+    from audit import verification as module
+
+    monkeypatch.setattr(module, "RANGE_LEAVES", 256)
+    monkeypatch.setattr(module, "ALIGNED_TO", 256)
+    monkeypatch.setattr(module, "FEW_LEAVES", 0)
+    for count in (100, 300, 500):
+        many(count)
+        seal(anchor)
+    seen = []
+    report = verify(anchor, jobs=2, progress=lambda done, of: seen.append((done, of)))
+    assert report.is_good, report
+    assert [log.events for log in report.logs] == [0, 900]
+    assert seen[0] == (0, 903)
+    assert seen[-1] == (903, 903)
+    ids = [event for _hash, event in sealing.leaves(WORKSPACE)]
+    sealing.tamper("UPDATE audit.event SET risk = 'high' WHERE id = ANY(%s)", [ids[270], ids[890]])
+    assert flaws(verify(anchor, jobs=2)) == [(270, "event"), (890, "event")]
+
+
+def test_writers_and_a_sealer_at_work_raise_no_alarm(anchor):
+    """Pitfall 16, in small: verified again and again while the log grows."""
+    tell(WORKSPACE)
+    seal(anchor)
+    stop = threading.Event()
+
+    def grow():
+        while not stop.is_set():
+            many(20)
+            with sealing.sealer() as one:
+                one.work()
+
+    thread = threading.Thread(target=grow)
+    thread.start()
+    try:
+        reports = [verify(anchor) for _ in range(8)]
+    finally:
+        stop.set()
+        thread.join()
+    assert all(report.is_good for report in reports), [report for report in reports if not report.is_good]
+    assert reports[-1].events > reports[0].events
+
+
+def cut_off(size):
+    """Both logs' first epoch ends here, as if nothing had come after."""
+    logs = f"log_id IN (SELECT id FROM audit.log WHERE origin IN ('{ORIGIN}', '{INSTANCE}'))"
+    for table, condition in (("leaf", f"idx >= {size}"), ("checkpoint", f"size > {size}")):
+        sealing.tamper(f"DELETE FROM audit.{table} WHERE {logs} AND {condition}")
+    sealing.tamper("DELETE FROM audit.event WHERE NOT EXISTS (SELECT FROM audit.leaf WHERE event_id = event.id)")
+
+
+def test_an_ended_epoch_must_still_have_what_it_had_when_the_next_one_was_started(anchor):
+    """The new epoch excuses what was missing then, and nothing that was taken away since."""
+    for _ in range(4):
+        tell(WORKSPACE)
+        seal(anchor)
+    cut_off(3)
+    with sealing.sealer(places=[anchor]) as one:
+        assert {found.kept for found in one.start_epoch("The disk broke.")} == {3}
+    seal(anchor)
+    report = verify(anchor)
+    assert report.is_good, report
+    sealing.tamper(f"DELETE FROM audit.checkpoint WHERE {OURS} AND size = 2")
+    assert any(f"of {ORIGIN} at 2 that directory keeps" in problem for problem in verify(anchor).problems)
+    cut_off(1)
+    # In whatever order the logs were opened.
+    assert {problem for problem in verify().problems if "new epoch" in problem} == {
+        f"{INSTANCE} has 1 entries, and 3 when a new epoch was started",
+        f"{ORIGIN} has 1 entries, and 3 when a new epoch was started",
+    }
+
+
+@pytest.fixture
+def configured(settings, anchor, tmp_path, monkeypatch):
+    """The settings of a sealer's process, and a data directory to remember in."""
+    import base64
+
+    from provenance.home import Home
+
+    settings.SEALER_DATABASE_URL = databases.role_url("sealer")
+    seeds = {
+        kid: base64.b64encode(seed).decode() for kid, seed in (("checkpoint-1", b"e" * 32), ("instance-1", b"m" * 32))
+    }
+    settings.LOG_SEEDS = SimpleNamespace(again=lambda: seeds)
+    settings.LOG_ORIGIN, settings.LOG_ANCHOR = sealing.ORIGIN, anchor.directory
+    settings.AUDIT_MAC_KEYS = {
+        f"{name}-1": Home.locate().read_key(f"mac-{name}") for name in ("sealer", "web", "gateway", "worker", "setup")
+    }
+    monkeypatch.setattr(Home, "verified_file", property(lambda _home: tmp_path / "verified.json"))
+    return tmp_path / "verified.json"
+
+
+class TestCommand:
+    def test_it_verifies_tells_remembers_and_records(self, configured, anchor, capsys):
+        tell(WORKSPACE, 3)
+        seal(anchor)
+        call_command("verify")
+        assert f"ok  {ORIGIN}: entries 0 to 3, 3 events" in capsys.readouterr().out
+        assert json.loads(configured.read_text())["logs"][ORIGIN]["size"] == 3
+        seal(anchor)
+        call_command("verify", "--json", "-")
+        said = json.loads(capsys.readouterr().out)
+        assert said["verified"] is True
+        assert said["events"] == 1, "that it was verified is an event, and the next one verifies that"
+        told = sealing.rows("SELECT actor_id, workspace_id FROM audit.event WHERE action = %s", Event.AUDIT_VERIFIED)
+        assert told == [("audit.verify", None)] * 2
+
+    def test_what_does_not_verify_ends_with_1_and_is_an_event(self, configured, anchor, capsys):
+        ids = tell(WORKSPACE, 3)
+        seal(anchor)
+        sealing.tamper("UPDATE audit.event SET outcome = 'failure' WHERE id = %s", ids[1])
+        with pytest.raises(SystemExit) as ended:
+            call_command("verify", "--full")
+        assert ended.value.code == 1
+        said = capsys.readouterr().out
+        assert f"index 1: outcome differs from the signed body (event {ids[1]})" in said
+        assert ORIGIN not in json.loads(configured.read_text())["logs"]
+        ((detail,),) = sealing.rows(
+            "SELECT convert_from(detail.body, 'UTF8')::jsonb FROM audit.event JOIN audit.detail ON event_id = id"
+            " WHERE action = %s",
+            Event.AUDIT_VERIFICATION_FAILED,
+        )
+        assert (detail["log"], detail["first_index"], detail["kind"]) == (ORIGIN, 1, "event")
+
+    def test_a_database_that_does_not_answer_ends_with_2(self, configured, settings):
+        from django.core.management.base import CommandError
+
+        settings.SEALER_DATABASE_URL = "postgresql:///nothing?host=/nowhere"
+        for name in ("verify", "fsck"):
+            with pytest.raises(CommandError, match=r"could not be read: .* Start it: \./manage\.py up") as ended:
+                call_command(name)
+            assert ended.value.returncode == 2
+            assert "?." not in str(ended.value)
+
+    def test_a_database_that_refuses_is_not_to_be_started(self, configured, settings, anchor):
+        from django.core.management.base import CommandError
+
+        settings.SEALER_DATABASE_URL = databases.role_url("web")
+        with pytest.raises(CommandError, match="could not be read: no workspace in scope") as ended:
+            call_command("fsck")
+        assert "./manage.py up" not in str(ended.value)
+
+    def test_a_range_needs_its_log(self, configured):
+        from django.core.management.base import CommandError
+
+        with pytest.raises(CommandError, match="Name the log"):
+            call_command("verify", "--range", "0..5")
+
+    def test_fsck_says_what_does_not_fit(self, configured, anchor, capsys):
+        tell(WORKSPACE, 3)
+        seal(anchor)
+        call_command("fsck")
+        assert "fit together" in capsys.readouterr().out
+        sealing.tamper(f"DELETE FROM audit.leaf WHERE {OURS} AND idx = 1")
+        with pytest.raises(SystemExit):
+            call_command("fsck", "--older-than", "0")
+        assert f"{ORIGIN}, index 1: the leaf is missing" in capsys.readouterr().out
+
+    def test_an_epoch_is_started_by_a_person_with_a_reason(self, configured, anchor, capsys):
+        from django.core.management.base import CommandError
+
+        tell(WORKSPACE, 3)
+        seal(anchor)
+        with pytest.raises(CommandError, match="Nothing was begun anew"):
+            call_command("start_epoch", reason="why not")
+        with pytest.raises(CommandError, match="Give a reason"):
+            call_command("start_epoch", reason="  ")
+        sealing.tamper(f"DELETE FROM audit.leaf WHERE {OURS} AND idx = 1")
+        call_command("start_epoch", reason="an administrator tried something")
+        assert f"{ORIGIN}: begun anew as epoch 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["status"], ["a", "b"], ["ä", ""]])
+def test_arrays_are_read_as_postgres_sends_them(words):
+    with databases.login("web") as connection, connection.cursor(binary=True) as cursor:
+        raw = cursor.execute("SELECT array_send(%s::text[])", [words]).fetchone()[0]
+    assert _words(bytes(raw)) == words

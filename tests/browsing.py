@@ -1,0 +1,21 @@
+"""Browsers and programs for tests: a signed-in client, a client with a key."""
+
+from uuid import UUID
+
+from django.test import Client
+
+from provenance.actor import Actor
+from workspaces.models import User
+
+
+def browser(actor: Actor | None = None, *, enforce_csrf_checks: bool = False) -> Client:
+    """A browser, signed in as this person."""
+    client = Client(enforce_csrf_checks=enforce_csrf_checks)
+    if actor is not None:
+        client.force_login(User.objects.get(pk=UUID(actor.id)))
+    return client
+
+
+def program(key: str, **headers: str) -> Client:
+    """A program that sends this key with each request."""
+    return Client(headers={"X-API-Key": key, **headers})

@@ -1,0 +1,25 @@
+"""What readiness expects is what a freshly migrated database says of itself."""
+
+import os
+import time
+
+import pytest
+
+from provenance import catalog
+
+
+@pytest.mark.django_db
+def test_the_file_of_walls_is_that_of_the_migrations():
+    """After a change of models or guards: `WRITE_WALLS=1 ./manage.py test tests/house/test_catalog.py`, and read the diff."""
+    lines = catalog.generalized(line for line in catalog.found())
+    if os.environ.get("WRITE_WALLS"):
+        catalog.EXPECTED_FILE.write_text("\n".join(lines) + "\n", "utf-8")
+    assert catalog.EXPECTED_FILE.read_text("utf-8").splitlines() == lines
+
+
+@pytest.mark.django_db
+def test_looking_at_all_walls_is_quick():
+    catalog.found()
+    start = time.perf_counter()
+    catalog.expected(catalog.found())
+    assert time.perf_counter() - start < 0.5
