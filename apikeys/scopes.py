@@ -20,7 +20,7 @@ SCOPE_MEANINGS: dict[Permission, str] = {
     Permission.APPROVALS_READ: "List and get approval requests",
     Permission.APPROVALS_WRITE: "Nothing yet: agents and runs ask for approvals, and no key decides",
     Permission.GATEWAY_READ: "List servers, tools, grants and halts",
-    Permission.GATEWAY_WRITE: "Revoke a grant; engage a halt, never release one; with audit:read, set up streams",
+    Permission.GATEWAY_WRITE: "Revoke a grant; engage a halt, never release one",
     Permission.SECRETS_WRITE: "Nothing yet: people create and rotate secrets; no key reveals one",
     Permission.BUS_PUBLISH: "Nothing yet: the message bus is not built",
     Permission.BUS_SUBSCRIBE: "Nothing yet: the message bus is not built",

@@ -7,10 +7,6 @@ from streams import api
 urlpatterns = [
     path("audit/sinks", api.SinkList.as_view(), name="api-sinks"),
     path("audit/sinks/<str:sink_id>", api.SinkItem.as_view(), name="api-sink"),
-    path("audit/sinks/<str:sink_id>/disable", api.SinkDisable.as_view(), name="api-sink-disable"),
-    path("audit/sinks/<str:sink_id>/enable", api.SinkEnable.as_view(), name="api-sink-enable"),
-    path("audit/sinks/<str:sink_id>/remove", api.SinkRemove.as_view(), name="api-sink-remove"),
     path("audit/digests", api.DigestList.as_view(), name="api-digests"),
     path("audit/digests/<str:digest_id>", api.DigestItem.as_view(), name="api-digest"),
-    path("audit/digests/<str:digest_id>/remove", api.DigestRemove.as_view(), name="api-digest-remove"),
 ]

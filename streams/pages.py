@@ -18,7 +18,7 @@ from streams import selectors
 from streams.forms import KINDS, DigestForm, ReasonForm, SettingsForm, SinkForm
 from streams.models import Digest
 from streams.selectors import ShownSink
-from streams.services import digests, sinks
+from streams.services import digests, may_manage, sinks
 from streams.services.digests import Contents
 from streams.services.sinks import Settings
 from workspaces import selectors as workspaces
@@ -118,7 +118,7 @@ def digest(request: PageRequest, digest_id: str) -> HttpResponse:
             return redirect("streams:digest", request.workspace.slug, digest_id)
     else:
         form, status = DigestForm(initial=_digest_initial(row), readers=readers), 200
-    context = {"shown": shown, "form": form, "may_manage": _may_manage(request.actor)}
+    context = {"shown": shown, "form": form, "may_manage": may_manage(request.actor)}
     return render(request, "streams/digest.html", context, status=status)
 
 
@@ -140,7 +140,7 @@ def _list(
         "sinks": selectors.shown_sinks(actor, rows),
         "digests": selectors.shown_digests(actor, mails),
         "kinds": KINDS,
-        "may_manage": _may_manage(actor),
+        "may_manage": may_manage(actor),
         "sends_mail": bool(settings.EMAIL_FROM),
     }
     if context["may_manage"]:
@@ -154,7 +154,7 @@ def _detail(request: PageRequest, shown: ShownSink, form: SettingsForm, status: 
         "shown": shown,
         "kind": KINDS[shown.sink.kind],  # type: ignore[index]  # a kind is a text
         "form": form,
-        "may_manage": _may_manage(request.actor),
+        "may_manage": may_manage(request.actor),
     }
     return render(request, "streams/detail.html", context, status=status)
 
@@ -209,10 +209,6 @@ def _readers(actor: Actor) -> list[tuple[str, str]]:
         for member in workspaces.members(actor)
         if Permission.AUDIT_READ in permissions_of(Role(role) for role in member.roles)
     ]
-
-
-def _may_manage(actor: Actor) -> bool:
-    return actor.may(Permission.AUDIT_READ) and actor.may(Permission.GATEWAY_WRITE)
 
 
 def _reason(request: PageRequest) -> str:

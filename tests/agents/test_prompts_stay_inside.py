@@ -11,8 +11,10 @@ from agents import services as agents
 from apikeys.services import issue_key
 from approvals.models import ApprovalRequest
 from provenance.api import endpoint_of
-from provenance.ids import public_id
 from provenance.permissions import SCOPES
+from streams.services import digests, sinks
+from streams.services.digests import Contents
+from streams.services.sinks import Settings
 from tests.audit import sealing
 from tests.browsing import program
 from tests.house.test_urls import addresses
@@ -53,18 +55,12 @@ def getters():
     return [address for address, endpoint in found if endpoint is not None and hasattr(endpoint, "get")]
 
 
-def outlets(api, admin):
+def outlets(admin):
     """A stream and a digest, so that their addresses lead somewhere."""
-    reader = public_id("usr", UUID(admin.id))
-    sink = {"name": "siem", "kind": "ocsf", "address": "https://siem.example.com/events"}
-    made = {
-        "<str:sink_id>": api.post("/api/v1/audit/sinks", sink, content_type="application/json"),
-        "<str:digest_id>": api.post(
-            "/api/v1/audit/digests", {"title": "Daily", "readers": [reader]}, content_type="application/json"
-        ),
-    }
-    assert {name: answer.status_code for name, answer in made.items()} == dict.fromkeys(made, 201)
-    return {name: answer.json()["id"] for name, answer in made.items()}
+    wanted = Settings(address="https://siem.example.com/events")
+    sink = sinks.create_sink(actor=admin, name="siem", kind="ocsf", wanted=wanted)
+    digest = digests.create_digest(actor=admin, contents=Contents(title="Daily", readers=[UUID(admin.id)]))
+    return {"<str:sink_id>": str(sink), "<str:digest_id>": str(digest)}
 
 
 def filled(address, desk, event_id, more):
@@ -105,7 +101,7 @@ def test_no_get_of_the_api_shows_a_prompt(played):
     assert TELLING in str(played.asked[0]).encode(), "the model was given the prompt, so it was there to be leaked"
     _key, text = issue_key(actor=played.world.admin, name="all", scopes=sorted(SCOPES), expires_in_days=1)
     api = program(text)
-    more = outlets(api, played.world.admin)
+    more = outlets(played.world.admin)
     sealing.seal()
     event_ids = {event.action: event.public_id for event in played.world.events()}.values()
     wanted = {filled(address, played, event_id, more) for address in getters() for event_id in event_ids}

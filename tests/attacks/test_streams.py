@@ -2,21 +2,33 @@
 
 import socket
 import time
+from uuid import UUID
 
 import httpx2
 import pytest
 from django.conf import settings
 from django.db import Error, connection
 
+from apikeys.authentication import actor_for_key
+from apikeys.services import issue_key
 from audit.taxonomy import Event
 from gateway.deliveries import door, tickets
 from gateway.deliveries.tickets import Ticket
+from provenance.db import enter
+from provenance.errors import PermissionDenied
 from provenance.ids import uuid7
+from provenance.permissions import SCOPES
 from streams import delivery, tasks
+from streams.models import Sink
+from streams.services import digests, sinks
+from streams.services.digests import Contents
+from streams.services.sinks import Settings
 from tests import databases, factories
+from tests.browsing import program
 from tests.fakes.http_server import serving
 from tests.fakes.receivers import syslog_server
 from tests.gateway.world import unguarded
+from tests.house.test_urls import addresses
 from tests.streams.river import WEBHOOK_KEY, ca, river
 
 __all__ = ["ca", "river"]
@@ -118,6 +130,64 @@ def test_a_record_that_was_changed_past_the_platform_gets_nothing(river, change)
         assert not receiver.requests
     told, *_ = river.events(Event.AUDIT_ROW_ALTERED)
     assert (told.object_type, told.object_id) == ("sink", str(sink.pk))
+
+
+@pytest.fixture
+def stolen(river):
+    """A key of an administrator that carries every scope there is."""
+    with enter(river.workspace_id):
+        _row, text = issue_key(actor=river.admin, name="stolen", scopes=sorted(SCOPES), expires_in_days=1)
+    return text
+
+
+def test_a_stolen_key_sends_the_log_nowhere(river, stolen):
+    """Where the log goes outlives the key that says so: not even all scopes of an administrator's key decide it."""
+    sink = river.sink("webhook", "https://127.0.0.1:9/in", credential=WEBHOOK_KEY)
+    with enter(river.workspace_id):
+        thief = actor_for_key(stolen)
+        digest = digests.create_digest(actor=river.admin, contents=Contents(title="A", readers=[UUID(river.admin.id)]))
+        elsewhere = Settings(address="https://evil.example.com/in", credential=WEBHOOK_KEY)
+        readers = Contents(title="B", readers=[UUID(river.admin.id)])
+        attempts = {
+            "create_sink": lambda: sinks.create_sink(actor=thief, name="out", kind="webhook", wanted=elsewhere),
+            "change_sink": lambda: sinks.change_sink(
+                actor=thief, sink_id=sink.pk, changes={"address": elsewhere.address, "credential": WEBHOOK_KEY}
+            ),
+            "disable_sink": lambda: sinks.disable_sink(actor=thief, sink_id=sink.pk, reason="x"),
+            "enable_sink": lambda: sinks.enable_sink(actor=thief, sink_id=sink.pk, reason="x"),
+            "remove_sink": lambda: sinks.remove_sink(actor=thief, sink_id=sink.pk, reason="x"),
+            "create_digest": lambda: digests.create_digest(actor=thief, contents=readers),
+            "change_digest": lambda: digests.change_digest(actor=thief, digest_id=digest.pk, contents=readers),
+            "remove_digest": lambda: digests.remove_digest(actor=thief, digest_id=digest.pk, reason="x"),
+        }
+        for attempt in attempts.values():
+            with pytest.raises(PermissionDenied, match=r"workspace:write"):
+                attempt()
+        assert set(attempts) == {
+            name for module in (sinks, digests) for name in vars(module) if name.endswith(("_sink", "_digest"))
+        }
+        assert Sink.objects.get().address == "https://127.0.0.1:9/in"
+
+
+def test_no_address_of_the_api_changes_where_the_log_goes(river, stolen):
+    """Whatever is sent there: what a key may do with streams and digests is read them."""
+    sink = river.sink("webhook", "https://127.0.0.1:9/in", credential=WEBHOOK_KEY)
+    body = {"name": "out", "kind": "webhook", "address": "https://evil.example.com/in", "private_network": True}
+    routes = [
+        address
+        for address, _pattern in addresses()
+        if address.startswith(("api/v1/audit/sinks", "api/v1/audit/digests"))
+    ]
+    assert len(routes) >= 4
+    key = program(stolen)
+    for route in routes:
+        address = f"/{route.replace('<str:sink_id>', str(sink))}"
+        for send in (key.post, key.put, key.patch, key.delete):
+            answer = send(address, body, content_type="application/json")
+            assert answer.status_code == 405, (address, answer.content)
+    with enter(river.workspace_id):
+        assert Sink.objects.get().address == "https://127.0.0.1:9/in"
+    assert not [event for event in river.events(Event.AUDIT_SINK_CREATED) if event.actor_type != "user"]
 
 
 def test_an_address_that_moved_in_the_database_gets_no_secret(river):

