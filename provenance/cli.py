@@ -13,7 +13,10 @@ from provenance import help as answers
 from provenance.binaries import EmbeddedError
 from provenance.home import Home, HomeError
 from provenance.processes import Installation
+from provenance.reachable import unreachable_database
 from provenance.terminal import complain, say
+
+_HELP = frozenset({"--help", "-h"})
 
 Command = Callable[[Sequence[str]], int]
 
@@ -36,6 +39,8 @@ COMMANDS: Mapping[str, Command] = {
 
 # Django's commands that ask no database and need no secret.
 OFFLINE_COMMANDS = frozenset({"help", "check", "makemigrations", "spectacular"})
+# Ours that asks none either, though it reads what the apps say of themselves.
+NEEDS_NO_DATABASE = frozenset({"event_reference"})
 # The others run as the set-up role, except those that change the shape of the database.
 MIGRATION_COMMANDS = frozenset({"migrate", "showmigrations", "sqlmigrate"})
 # Those about the log itself read all of it and its keys, as the sealer does.
@@ -50,8 +55,8 @@ ROLE_OF_COMMAND = {
     **dict.fromkeys(SEALER_COMMANDS, "sealer"),
     **dict.fromkeys(KEY_COMMANDS, "keys"),
 }
-# What argparse ends with when it is called wrongly.
-WRONG_CALL = 2
+# What argparse ends with when it is called wrongly, and our commands when they could not begin.
+WRONG_CALL = NOT_BEGUN = 2
 
 
 def main(argv: Sequence[str]) -> int:
@@ -92,11 +97,20 @@ def django_command(name: str, arguments: Sequence[str]) -> int:
         role = ROLE_OF_COMMAND.get(name, "setup")
         for variable, value in installation.environment(role).items():
             os.environ.setdefault(variable, value)
+    if _asks_the_database(name) and not _HELP & set(arguments) and (silence := unreachable_database()):
+        complain(f"manage.py {name}: {silence}")
+        return NOT_BEGUN
     # Imported only now, because our own commands must work before Django does and start without its weight.
     from django.core.management import execute_from_command_line  # noqa: PLC0415  see above
 
     execute_from_command_line(["manage.py", name, *arguments])
     return 0
+
+
+def _asks_the_database(name: str) -> bool:
+    """Whether a command of ours, or one about the shape of the database, can do nothing without it."""
+    ours = {_module(command) for command in answers.SUMMARIES} - NEEDS_NO_DATABASE
+    return name in ours | MIGRATION_COMMANDS
 
 
 def _module(name: str) -> str:

@@ -22,6 +22,7 @@ from provenance.home import CHECKOUT, Home, replace_text
 from provenance.listeners import is_taken, not_ready, warnings
 from provenance.loopback import LOOPBACK
 from provenance.processes import COMMANDS, DATABASE_USERS, LISTENERS, Installation, bind_address
+from provenance.reachable import unreachable_database
 from provenance.terminal import complain, say
 
 RELAY_SECONDS = 0.2
@@ -112,25 +113,11 @@ def _refuses_to_serve(role: str) -> bool:
     django.setup()
     from provenance import readiness  # noqa: PLC0415  see above
 
-    found = _unreachable_database() or readiness.problems()
+    silence = unreachable_database()
+    found = [silence] if silence else readiness.problems()
     for problem in found:
         complain(f"manage.py run {role}: {problem}")
     return bool(found)
-
-
-def _unreachable_database() -> list[str]:
-    """Asked once and without the pool, which would retry for ten seconds and not say where it looked."""
-    import psycopg  # noqa: PLC0415  only this command needs it, and only in the environment
-    from django.db import connection  # noqa: PLC0415  see above
-
-    parameters = connection.get_connection_params()
-    try:
-        psycopg.connect(**parameters).close()
-    except psycopg.OperationalError as problem:
-        where = f"{parameters.get('host') or 'the local socket'}:{parameters.get('port') or 5432}"
-        silence = f"the database at {where} does not answer ({str(problem).strip().splitlines()[0]})."
-        return [f"{silence} Start it (./manage.py up starts the embedded one), or correct DATABASE_URL."]
-    return []
 
 
 def _prepare_anchor(installation: Installation) -> None:

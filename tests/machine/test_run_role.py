@@ -39,6 +39,25 @@ def test_a_role_whose_database_is_down_says_where_it_looked_and_what_to_do(home,
     assert "canary-4711" not in ended.stdout + ended.stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["verify"], ["demo", "--headless"], ["migrate"], ["start-epoch", "--reason", "x"]),
+        *(["audit_keys", "ws", "x.keys"], ["audit_export", "ws", "x.zip"]),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_command_with_nothing_running_says_so_at_once(home, command, three_free_ports):
+    """Not after the ten seconds of a pool, and not with a traceback."""
+    home.ensure_keys()
+    ended = manage(*command, home=home, PROVENANCE_PORT=str(three_free_ports), PROVENANCE_ENV="demo")
+    said, _ = ended.communicate(timeout=60)
+    assert ended.returncode == 2
+    (sentence,) = said.strip().splitlines()
+    assert sentence.startswith(f"manage.py {command[0].replace('-', '_')}: the database at {home.run} does not answer")
+    assert sentence.endswith("Start it: ./manage.py up")
+
+
 @pytest.fixture
 def foreign_server():
     """The port of somebody else's web server."""
