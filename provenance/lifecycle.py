@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from provenance import pidfiles
 from provenance.children import SUPERVISOR_RECORD, stop_leftovers
@@ -200,10 +200,15 @@ def _welcome(installation: Installation) -> None:
     say(f"\nready {json.loads((home.pids / 'ready.json').read_text('utf-8'))['url']}")
     if home.demo_file.exists():
         for person in json.loads(home.demo_file.read_text("utf-8"))["people"]:
-            say(f"  {person['title']:<10} {person['email']:<28} {person['password']}")
+            say(f"  {_who(person):<36} {person['email']:<28} {person['password']}")
         say(f"  (also in {home.demo_file})")
     elif link := _setup_link(installation):
         say(f"  Nobody has an account yet. The first administrator makes one, once, at\n  {link}")
+
+
+def _who(person: dict[str, Any]) -> str:
+    """Name and roles; the part in the story, in a file of before they were noted."""
+    return f"{person['name']}, {' and '.join(person['roles'])}" if person.get("roles") else str(person["title"])
 
 
 def _setup_link(installation: Installation) -> str:

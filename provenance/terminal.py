@@ -20,11 +20,13 @@ def complain(text: str) -> None:
 
 
 def place_problem(path: Path) -> str:
-    """Why no file can be made there, as a sentence; empty when nothing is in the way. Asked before work that takes long."""
+    """Why no new file can be made there, as a sentence; empty when nothing is in the way. Asked before work that takes long."""
     place = path.parent
     if not (os.access(place, os.W_OK | os.X_OK) and place.is_dir()):
         return f"No file can be made in {place}: there is no such directory, or this user may not write in it."
-    return f"{path} is a directory; name a file in it." if path.is_dir() else ""
+    if path.is_dir():
+        return f"{path} is a directory; name a file in it."
+    return f"{path} exists; name a new file." if path.exists() else ""
 
 
 class Progress:

@@ -16,6 +16,7 @@ from provenance.management.demo.story import Story
 from workflows import definition
 
 DEMO_ID = re.compile(r"\b(?:V-\d{5}|CON-\d{4}(?:-A\d)?|ACC-\d{5}|NOTE-\d{5})\b")
+SOMEONE = Person(title="operator", name="S", roles=["admin"], email="someone@example.com", password="a-password")
 SHOWN_AS_EXAMPLE = {"V-10001", "CON-1000", "ACC-10001"}
 
 
@@ -68,7 +69,7 @@ def test_sign_ins_are_read_as_they_were_written(tmp_path):
     path = tmp_path / "demo.json"
     with pytest.raises(NoSignIns, match=r"manage\.py up"):
         SignIns.read(path)
-    written = SignIns("northwind", "0190", [Person("operator", "someone@example.com", "a-password")], "prov_key")
+    written = SignIns("northwind", "0190", [SOMEONE], "prov_key")
     written.write(path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert SignIns.read(path) == written
@@ -129,9 +130,7 @@ def test_a_play_without_a_running_installation_says_what_to_do(seed, tmp_path):
     from provenance.management.demo.story import on_stage
 
     home = Home(tmp_path)
-    SignIns("northwind", "0190", [Person("operator", "someone@example.com", "a-password")], "prov_key").write(
-        home.demo_file
-    )
+    SignIns("northwind", "0190", [SOMEONE], "prov_key").write(home.demo_file)
     with on_stage(home, "http://127.0.0.1:9", seed, keep=None) as story:
         (outcome,) = report.play(story.scenes(), said=lambda _outcome: None)
     assert not outcome.passed
@@ -141,6 +140,14 @@ def test_a_play_without_a_running_installation_says_what_to_do(seed, tmp_path):
 def test_a_play_whose_bundle_has_no_place_does_not_begin(tmp_path):
     with pytest.raises(CommandError, match=r"No file can be made in .*/nowhere"):
         call_command("demo", "--headless", "--keep", str(tmp_path / "nowhere" / "bundle.zip"))
+
+
+@pytest.mark.parametrize("taken", ["bundle.zip", "bundle.pub"])
+def test_a_play_overwrites_no_file(tmp_path, taken):
+    (tmp_path / taken).write_text("kept from before")
+    with pytest.raises(CommandError, match=rf"{taken} exists; name a new file\. Nothing was played\."):
+        call_command("demo", "--headless", "--keep", str(tmp_path / "bundle.zip"))
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["kept from before"]
 
 
 class Inbox:

@@ -60,6 +60,7 @@ def test_the_life_of_an_installation(home, run, three_free_ports):
     assert f"ready http://127.0.0.1:{three_free_ports}" in said
     people = json.loads(home.demo_file.read_text())["people"]
     assert all(person["email"] in said and person["password"] in said for person in people)
+    assert "Maya Lindqvist, approver and auditor " in said
 
     # No secret stands in an argument, an environment or a log of anything that runs.
     assert all(living(home).values())

@@ -26,13 +26,17 @@ class Command(BaseCommand):
         """The command line."""
         parser.add_argument("--headless", action="store_true", required=True, help="without a browser window")
         parser.add_argument(
-            "--keep", type=Path, metavar="FILE.zip", help="keep the exported bundle, and beside it FILE.pub"
+            "--keep",
+            type=Path,
+            metavar="FILE.zip",
+            help="keep the exported bundle in this new file, and beside it FILE.pub",
         )
 
     def handle(self, *_arguments: Any, keep: Path | None, **_options: Any) -> None:
         """Run the command."""
-        if keep and (hindrance := place_problem(keep)):
-            raise CommandError(hindrance)
+        for file in (keep, keep.with_suffix(".pub")) if keep else ():
+            if hindrance := place_problem(file):
+                raise CommandError(f"{hindrance} Nothing was played.")
         home: Home = settings.HOME
         try:
             with on_stage(home, settings.PUBLIC_URL, seed_file.load(), keep=keep) as story:

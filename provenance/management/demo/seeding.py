@@ -123,7 +123,7 @@ def _fill(places: Places, seed: Seed, listings: Listings) -> SignIns:
     return SignIns(
         workspace=workspace.slug,
         workspace_id=str(workspace.pk),
-        people=[Person(title, seed["people"][title]["email"], password) for title, (_, password) in members.items()],
+        people=[Person(title=title, password=members[title][1], **person) for title, person in seed["people"].items()],
         api_key=key,
     )
 

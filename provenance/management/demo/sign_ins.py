@@ -17,11 +17,14 @@ class NoSignIns(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One of the demo people. `title` is their part in the story."""
+    """One of the demo people. `title` is their part in the story, `roles` what they may do in the workspace."""
 
     title: str
     email: str
     password: str = field(repr=False)
+    # A file of before they were noted has neither.
+    name: str = ""
+    roles: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
