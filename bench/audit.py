@@ -1,4 +1,4 @@
-"""The figures of the audit log: goals 4 to 9 and 15 of its page. Goal 13 is `audit-search`."""
+"""The figures of the audit log: goals 4 to 10 and 15 of its page. Goal 13 is `audit-search`."""
 
 import sys
 import time
@@ -11,13 +11,13 @@ from bench.ground import ground
 def measure(*, quick: bool, only: str = "") -> list[Figure]:
     """Every part on one ground, one after the other; `only`: those whose name contains it."""
     with ground() as here:
-        from bench import reconciling, saving, sealing, verifying, writing
+        from bench import exporting, reconciling, saving, sealing, verifying, writing
 
         with here.connect("postgres") as admin:
             admin.execute(events.LIMIT_TABLES)
         parts = (
             *(writing.signing, writing.changes, writing.inserts, saving.saving, sealing.sealing),
-            *(verifying.verifying, reconciling.reconciling),
+            *(verifying.verifying, exporting.exporting, reconciling.reconciling),
         )
         figures: list[Figure] = []
         for part in parts:

@@ -3,24 +3,22 @@
 import os
 import time
 from collections.abc import Callable
-from uuid import UUID
 
 from audit.ranges import Checked, check, check_events, event_rows, read_leaves
 from audit.verification import Verification, Wanted
-from bench import events
 from bench.figures import Figure, Goal, Sample, interleaved, median, ratio
 from bench.ground import Ground
+from bench.loading import load
 from provenance.ids import uuid7
 
 TEN_MILLION = 10_000_000
 NEW = 10_000
-BATCH = 2000
 
 
 def verifying(ground: Ground, *, quick: bool) -> list[Figure]:
     """One process beside a bare reading; two processes beside one; what is new since the last time."""
     count, workspace = 100_000 if quick else 600_000, uuid7()
-    fill(ground, workspace, count)
+    load(ground, workspace, count)
     one, two = verification(ground, 1), verification(ground, 2)
     with ground.connect("sealer") as reader:
         everything = Wanted()
@@ -49,7 +47,7 @@ def verifying(ground: Ground, *, quick: bool) -> list[Figure]:
     # For a log as small as the quick one nobody starts a second process.
     sides = {} if quick else interleaved({"one": _verified(one, count), "two": _verified(two, count)}, 3)
     known = {log.origin: (log.size, bytes.fromhex(log.root)) for log in one.run(everything).logs}
-    fill(ground, workspace, NEW)
+    load(ground, workspace, NEW)
     report = one.run(Wanted(verified=known))
     _demand(report.is_good)
     drained = count / median(rounds["drain"], "seconds")
@@ -103,29 +101,6 @@ def _side_by_side(sides: dict[str, list[Sample]], count: int) -> list[Figure]:
     ]
 
 
-def fill(ground: Ground, workspace: UUID, count: int) -> None:
-    """Put sealed events into a log, past the guards: a throw-away database only."""
-    keys = ground.keys("worker")
-    with ground.connect("postgres") as owner:
-        owner.execute("ALTER TABLE audit.event DISABLE TRIGGER USER")
-        for _ in range(0, count, BATCH):
-            with owner.transaction():
-                made = events.told(keys, workspace, min(BATCH, count))
-                ((xid,),) = owner.execute("SELECT pg_current_xact_id()::text").fetchall()
-                with owner.cursor() as cursor, cursor.copy(_COPY) as copy:
-                    for event in made:
-                        copy.write_row([xid, *events.raw_columns(event)])
-        for (name,) in owner.execute(_TRIGGERS).fetchall():
-            owner.execute(f"ALTER TABLE audit.event ENABLE ALWAYS TRIGGER {name}")
-        owner.execute("ANALYZE audit.event")
-    sealer = ground.sealer()
-    _demand(sealer.lead())
-    while sealer.seal():
-        pass
-    sealer.publish()
-    sealer.close()
-
-
 def verification(ground: Ground, jobs: int) -> Verification:
     """As the command makes it, without anchors."""
     return Verification(
@@ -157,7 +132,3 @@ def _verified(which: Verification, count: int) -> Callable[[], Sample]:
         _demand(report.is_good and report.events >= count)
 
     return _timed(work)
-
-
-_COPY = f"COPY audit.event (xid, {events.NAMES}) FROM STDIN"
-_TRIGGERS = "SELECT quote_ident(tgname) FROM pg_trigger WHERE tgrelid = 'audit.event'::regclass AND NOT tgisinternal"
