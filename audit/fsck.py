@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from audit.expired_months import ends_in, expired_months, may_be_gone
+from audit.expired_months import expired_leaves
 from audit.growth import Log, Tile
 from audit.judging import CHECKPOINT_PREFIX, mismatch
 from audit.merkle import Frontier
@@ -149,14 +149,11 @@ class Fsck:
 
     def _orphans(self) -> list[Defect]:
         """Leaves without their event whose month did not properly leave the log."""
-        gone = expired_months(self.connection, mismatch)
-        ends: dict[int, dict[str, int | None]] = {}
+        gone = expired_leaves(self.connection, mismatch)
         found: list[Defect] = []
         with self.connection.cursor(name="orphans") as rows:
-            for log_id, origin, index, event_id in rows.execute(_ORPHANS):
-                if log_id not in ends:
-                    ends[log_id] = ends_in(self.connection, log_id, gone)
-                if may_be_gone(ends[log_id], index, event_id):
+            for origin, index, event_id in rows.execute(_ORPHANS):
+                if gone.hold(origin, index, event_id):
                     continue
                 found.append(Defect(origin, index, f"the event {event_id} of the leaf is missing"))
                 if len(found) == MOST_TOLD:
@@ -197,7 +194,7 @@ TO STDOUT (FORMAT binary)
 _CHECKPOINTS = "SELECT size, note, frontier FROM audit.checkpoint WHERE log_id = %s ORDER BY size"
 _TILES = "SELECT n, data FROM audit.tile WHERE log_id = %s AND level = %s AND n = ANY (%s)"
 _ORPHANS = """
-SELECT log_id, origin, idx, event_id FROM audit.leaf JOIN audit.log ON log.id = log_id
+SELECT origin, idx, event_id FROM audit.leaf JOIN audit.log ON log.id = log_id
 WHERE NOT EXISTS (SELECT FROM audit.event WHERE event.id = leaf.event_id) AND event_id IS NOT NULL ORDER BY log_id, idx
 """
 _NAMELESS = """

@@ -18,6 +18,18 @@ _RECENT_CHANGES = 20
 _DECISIONS = "{" + ",".join(sorted(DECISIONS)) + "}"
 OF_THE_HOST = (Event.AUDIT_KEY_ROTATED, Event.AUDIT_KEYS_BACKED_UP, Event.AUDIT_KEYS_RESTORED)
 """What is told by whoever keeps the keys, on the host, as the migrator and under any of the keys. Nobody else tells it."""
+OF_THE_LOG = (Event.AUDIT_DETAIL_ERASED, Event.AUDIT_PARTITION_EXPIRED, Event.AUDIT_KEY_ROTATED)
+"""By what these tell, the log is verified: what may be missing from it, and who may sign. They outlive their month."""
+ALGORITHM = "HMAC-SHA256"
+SIGNERS = {
+    "web": "prov_web",
+    "setup": "prov_web",
+    "gateway": "prov_gateway",
+    "worker": "prov_worker",
+    "sealer": "prov_sealer",
+    "retention": "prov_retention",
+}
+"""Each process that signs events, and the role as which it stores them."""
 _OF_THE_HOST = "{" + ",".join(sorted(OF_THE_HOST)) + "}"
 
 
@@ -108,9 +120,10 @@ UUID_FLOOR = Function(
     volatility="IMMUTABLE",
     source="""
 BEGIN
-  -- The smallest id of that moment: partition bounds and range searches compare with it.
+  -- The smallest id of that moment: partition bounds and range searches compare with it. No id is from before 1970, and
+  -- the digits of a negative number would be those of the largest one: who keeps details for 100 years would lose them all.
   RETURN pg_catalog.rpad(
-    pg_catalog.lpad(pg_catalog.to_hex((EXTRACT(epoch FROM at) * 1000)::bigint), 12, '0'), 32, '0')::uuid;
+    pg_catalog.lpad(pg_catalog.to_hex(GREATEST(EXTRACT(epoch FROM at) * 1000, 0)::bigint), 12, '0'), 32, '0')::uuid;
 END
 """,
 )
@@ -342,6 +355,7 @@ BEGIN
     -- Of a month that left the log.
     SELECT carried.* FROM audit.carried AS carried
     WHERE carried.workspace_id = audit.ws() AND carried.object_id = wanted.id AND carried.object_type = wanted.type
+      AND carried.op <> 'read'
     ) AS recent ORDER BY recent.rev DESC, recent.id DESC LIMIT 1
   ) AS newest;
 END

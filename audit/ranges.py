@@ -5,7 +5,7 @@ against the signed roots. Rows never leave the process that read them.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -13,12 +13,14 @@ from uuid import UUID
 import orjson
 import psycopg
 
-from audit.expired_months import ends_in, expired_months, may_be_gone
+from audit.expired_months import expired_leaves
 from audit.growth import HASH_BYTES, TILE_WIDTH
 from audit.judging import CHECKPOINT_PREFIX, COLUMNS, StoredEvent, checkpoint_entry, flaw
+from audit.key_register import End
 from audit.merkle import Node, leaf_hash, subtrees
 from audit.notes import BadNote, Checkpoint, opened, parse_vkey, signed_note
 from audit.signing import MAC_PREFIX, SPEAKS_FOR_PEOPLE, KeyRing
+from audit.stored_details import Bound, StoredDetails
 from audit.taxonomy import DECISIONS
 from provenance.actor import ActorKind
 
@@ -53,6 +55,8 @@ class Range:
     end: int
     instance_logs: tuple[int, ...]
     vkeys: tuple[str, ...]
+    # Of keys of events that were replaced: where in this log nothing signed with them may stand any more.
+    ends: Mapping[str, End] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -62,6 +66,8 @@ class Checked:
     range: Range
     events: int = 0
     expired: int = 0
+    details: int = 0
+    erased: int = 0
     flaws: list[Flaw] = field(default_factory=list)
     nodes: dict[int, list[tuple[Node, bytes]]] = field(default_factory=dict)
     checkpoints: dict[int, bytes] = field(default_factory=dict)
@@ -153,6 +159,8 @@ def check_events(connection: psycopg.Connection[Any], keys: KeyRing, leaves: Lea
     contexts = {kid: _Context.of(keys, kid, wanted.workspace_id) for kid in keys.roots}
     prefix, loads, user = hashlib.sha256(b"\0" + MAC_PREFIX), orjson.loads, ActorKind.USER
     doubtful: list[tuple[int, bytes]] = []
+    bound: dict[bytes, Bound] = {}
+    ends = wanted.ends
     count = 0
     for row in event_rows(connection, wanted, tuple(places)):
         (identity, kid, mac, body, kind, object_id, rev, op, changed, action) = row[:10]
@@ -197,12 +205,18 @@ def check_events(connection: psycopg.Connection[Any], keys: KeyRing, leaves: Lea
                 and (run_id is None if run is None else bytes.fromhex(run.replace("-", "")) == run_id)
                 and (context.speaks or not (actor_type == user or action in DECISIONS))
             )
+            commitment = said["detail"]
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError):
             is_genuine = False
         if not is_genuine:
             doubtful.append((place, identity))
+            continue
+        bound[identity] = Bound(place, commitment, action)
+        if kid in ends and ends[kid].is_before(identity, place):
+            found.flaws.append(Flaw(place, "key", f"{kid} had ended before it was signed", str(UUID(bytes=identity))))
     found.events += count
-    _judge(connection, keys, doubtful, found)
+    _judge(connection, keys, doubtful, found, bound)
+    _check_details(connection, keys, bound, found)
     _look_for_missing(connection, keys, leaves, found)
 
 
@@ -226,16 +240,37 @@ class _Context:
 
 
 def _judge(
-    connection: psycopg.Connection[Any], keys: KeyRing, doubtful: Sequence[tuple[int, bytes]], found: Checked
+    connection: psycopg.Connection[Any],
+    keys: KeyRing,
+    doubtful: Sequence[tuple[int, bytes]],
+    found: Checked,
+    bound: dict[bytes, Bound],
 ) -> None:
     """Let the one judgment say what is wrong with what did not pass at a glance."""
-    for place, identity in sorted(doubtful)[:MOST_FLAWS]:
+    most = len(found.flaws) + MOST_FLAWS
+    for place, identity in sorted(doubtful):
         (row,) = connection.execute(_ONE, [UUID(bytes=identity)]).fetchall()
         event = StoredEvent(*row)
+        problem = flaw(event, keys)
         if event.workspace_id != found.range.workspace_id:
-            found.flaws.append(Flaw(place, "event", "workspace_id differs from the log", str(event.id)))
-        elif problem := flaw(event, keys):
-            found.flaws.append(Flaw(place, "event", problem, str(event.id)))
+            problem = "workspace_id differs from the log"
+        if not problem:
+            # Under a key that came while this ran.
+            bound[identity] = Bound(place, orjson.loads(event.body)["detail"], event.action)
+            continue
+        found.flaws.append(Flaw(place, "event", problem, str(event.id)))
+        if len(found.flaws) >= most:
+            return
+
+
+def _check_details(
+    connection: psycopg.Connection[Any], keys: KeyRing, bound: Mapping[bytes, Bound], found: Checked
+) -> None:
+    details = StoredDetails(connection, keys, found.range.workspace_id)
+    seen = details.check({UUID(bytes=identity): signed for identity, signed in bound.items()})
+    found.details += seen.details
+    found.erased += seen.erased
+    found.flaws += [Flaw(index, "detail", words, str(event_id)) for index, event_id, words in seen.problems]
 
 
 def _look_for_missing(connection: psycopg.Connection[Any], keys: KeyRing, leaves: Leaves, found: Checked) -> None:
@@ -249,13 +284,12 @@ def _look_for_missing(connection: psycopg.Connection[Any], keys: KeyRing, leaves
             [[UUID(bytes=identity) for identity in list(leaves.places)[: 4 * MOST_FLAWS]]],
         ).fetchall()
     }
-    gone = expired_months(connection, lambda event: flaw(event, keys))
-    ends = ends_in(connection, found.range.log_id, gone)
+    gone = expired_leaves(connection, lambda event: flaw(event, keys))
     for identity, place in leaves.places.items():
         event_id = UUID(bytes=identity)
         if identity in moved:
             found.flaws.append(Flaw(place, "event", "workspace_id differs from the signed body", str(event_id)))
-        elif may_be_gone(ends, place, event_id):
+        elif gone.hold(found.range.origin, place, event_id):
             found.expired += 1
         else:
             found.flaws.append(Flaw(place, "event_missing", "the event is missing", str(event_id)))

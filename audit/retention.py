@@ -3,14 +3,19 @@
 The limits themselves stand in Postgres (`audit.retention_schema`): what is refused there is refused to everybody.
 """
 
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from itertools import groupby
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
+from audit.envelope import MAX_DETAIL_BYTES
 from audit.errors import HoldEngaged, HoldNotEngaged, NeedsSecondPerson
 from audit.models import HOLD_KINDS, AuditEvent, LegalHold, RetentionSetting
 from audit.notes import Checkpoint
@@ -27,7 +32,7 @@ BATCH = 500
 MOST_BATCHES = 20
 """Of one workspace and class in one sweep: the rest is taken by the next."""
 LONGEST_REASON = 1000
-MOST_LOGS_TOLD = 200
+MOST_RUNS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,19 +235,45 @@ def expire_month(month: str) -> int:
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT origin, first_idx, last_idx, events, checkpoint FROM audit.month_ranges(%s)", [month])
-        logs = [
-            {"log": origin, "first": first, "last": last, "events": events, **_root(note)}
-            for origin, first, last, events, note in cursor.fetchall()
-        ]
-        record(
-            actor=Actor.system("audit.retention", None),
-            event=Event.AUDIT_PARTITION_EXPIRED,
-            target=Target("audit_month", month),
-            reason="Its seven years are over.",
-            detail={"logs": len(logs), "ranges": logs[:MOST_LOGS_TOLD]},
-        )
+        # At least one event, also for a month that is empty.
+        for part in _packed(_of_logs(cursor.fetchall())) or [[]]:
+            record(
+                actor=Actor.system("audit.retention", None),
+                event=Event.AUDIT_PARTITION_EXPIRED,
+                target=Target("audit_month", month),
+                reason="Its seven years are over.",
+                detail={"logs": part},
+            )
         cursor.execute("SELECT audit.expire_partition(%s)", [month])
         return int(cursor.fetchone()[0])
+
+
+def _of_logs(rows: Iterable[tuple[str, int, int, int, str | None]]) -> Iterator[dict[str, Any]]:
+    """What leaves each log: runs of leaves by first and last index. One with very many is told of in parts."""
+    for (origin, note), of_log in groupby(rows, key=lambda row: (row[0], row[4])):
+        every = list(of_log)
+        for start in range(0, len(every), MOST_RUNS_AT_ONCE):
+            runs = every[start : start + MOST_RUNS_AT_ONCE]
+            yield {
+                "log": origin,
+                "events": sum(events for _origin, _first, _last, events, _note in runs),
+                "runs": [[first, last] for _origin, first, last, _events, _note in runs],
+                **_root(note),
+            }
+
+
+def _packed(logs: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """In parts that a detail holds whole: what is clipped would count as taken away."""
+    parts: list[list[dict[str, Any]]] = []
+    room = 0
+    for log in logs:
+        size = len(json.dumps(log))
+        if size > room:
+            parts.append([])
+            room = MAX_DETAIL_BYTES // 2
+        parts[-1].append(log)
+        room -= size
+    return parts
 
 
 def _root(note: str | None) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """How long the erasable part of an event is kept: classes of detail, each with its usual time and a floor. Pure.
 
 The signed events themselves stay for seven years whatever is set here (`audit.retention_schema`). Which class a detail
-has is decided by the type of its event when it is written, so it is settled before anything is logged (M125).
+has is decided by the type of its event when it is written, so it is settled before anything is logged (M125). Verification
+holds what is stored against this table, so a type keeps the class that it has.
 """
 
 from enum import StrEnum
@@ -35,6 +36,8 @@ class RetentionClass(StrEnum):
     ACCESS = "access", 365, 30, "Sign-ins and refusals, with the addresses they came from."
     DIFFS = "diffs", SEVEN_YEARS_DAYS, 365, "What was changed, from what to what, by whom and why."
     STANDARD = "standard", SEVEN_YEARS_DAYS, 365, "Everything else: names, labels and reasons."
+    # Without it nobody could tell an erasure from a theft, so it stays as long as what it is about may.
+    ERASURES = "erasures", LONGEST_DAYS, LONGEST_DAYS, "Which details were erased."
 
 
 _OF_DOMAIN = {
@@ -47,6 +50,7 @@ _OF_DOMAIN = {
     ),
 }
 _OF_EVENT = {
+    Event.AUDIT_DETAIL_ERASED: RetentionClass.ERASURES,
     Event.AGENT_PROMPT_VIEWED: RetentionClass.PROMPTS,
     Event.RUN_DECISION_RECORDED: RetentionClass.PROMPTS,
     Event.RUN_STEP_STARTED: RetentionClass.TOOLS,

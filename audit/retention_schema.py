@@ -4,7 +4,7 @@ The limits stand in the functions and not in a setting, so that no process and n
 below them. Each function wants the event that tells of it in its own transaction; what it takes shows afterwards.
 """
 
-from audit.functions import Function
+from audit.functions import OF_THE_LOG, Function
 from audit.retention_classes import SEVEN_YEARS_DAYS, RetentionClass
 from provenance.postgres.refusals import UNAUDITED
 
@@ -128,7 +128,7 @@ END
 ERASE_PERSON = Function(
     name="erase_person",
     arguments="person uuid, objects text[], needle bytea, of_instance boolean",
-    returns="bigint",
+    returns="SETOF uuid",
     definer=True,
     execute_by=("web",),
     source=f"""
@@ -170,7 +170,8 @@ BEGIN
   END IF;
   UPDATE audit.detail AS detail SET salt = NULL, body = NULL, erased_at = pg_catalog.now()
     WHERE detail.event_id = ANY (found);
-  RETURN pg_catalog.cardinality(found);
+  -- Whoever asked tells which ones: what is erased and not told of counts as taken away.
+  RETURN QUERY SELECT unnest(found);
 END
 """,  # noqa: S608  composed of constants
 )
@@ -193,12 +194,27 @@ MONTH_RANGES = Function(
     source=f"""
 BEGIN
 {_MONTH.format(code=UNAUDITED)}
+  -- Runs of leaves between which no event of another month stands: of these, and of no others, the events may be missing.
   RETURN QUERY EXECUTE pg_catalog.format($query$
-    SELECT log.id, log.origin, min(leaf.idx), max(leaf.idx), count(*),
-      (SELECT checkpoint.note FROM audit.checkpoint WHERE checkpoint.log_id = log.id AND checkpoint.size > max(leaf.idx)
+    WITH place AS (
+      SELECT leaf.log_id, leaf.idx FROM audit.%I AS event JOIN audit.leaf AS leaf ON leaf.event_id = event.id
+    ), span AS (
+      SELECT place.log_id, min(place.idx) AS low, max(place.idx) AS high FROM place GROUP BY place.log_id
+    ), numbered AS (
+      SELECT leaf.log_id, leaf.idx, place.idx IS NOT NULL AS is_of,
+             count(*) FILTER (WHERE place.idx IS NULL) OVER (PARTITION BY leaf.log_id ORDER BY leaf.idx) AS run
+      FROM span JOIN audit.leaf AS leaf ON leaf.log_id = span.log_id AND leaf.idx BETWEEN span.low AND span.high
+        AND leaf.event_id IS NOT NULL
+      LEFT JOIN place ON place.log_id = leaf.log_id AND place.idx = leaf.idx
+    ), runs AS (
+      SELECT numbered.log_id, min(numbered.idx) AS low, max(numbered.idx) AS high, count(*) AS events
+      FROM numbered WHERE numbered.is_of GROUP BY numbered.log_id, numbered.run
+    )
+    SELECT log.id, log.origin, runs.low, runs.high, runs.events,
+      (SELECT checkpoint.note FROM audit.checkpoint WHERE checkpoint.log_id = log.id AND checkpoint.size > span.high
        ORDER BY checkpoint.size LIMIT 1)
-    FROM audit.%I AS event JOIN audit.leaf AS leaf ON leaf.event_id = event.id JOIN audit.log AS log ON log.id = leaf.log_id
-    GROUP BY log.id, log.origin ORDER BY log.id $query$, month);
+    FROM runs JOIN span ON span.log_id = runs.log_id JOIN audit.log AS log ON log.id = runs.log_id
+    ORDER BY log.id, runs.low $query$, month);
 END
 """,  # noqa: S608  composed of constants
 )
@@ -257,6 +273,12 @@ BEGIN
       AND NOT EXISTS (SELECT FROM audit.event AS later WHERE later.workspace_id IS NOT DISTINCT FROM event.workspace_id
         AND later.object_id = event.object_id AND later.object_type = event.object_type AND later.op <> 'read'
         AND (later.rev, later.id) > (event.rev, event.id)) $query$, month);
+  -- And so is what the log tells of itself, which may be about what is kept for longer.
+  EXECUTE pg_catalog.format($query$
+    INSERT INTO audit.carried SELECT event.* FROM audit.%I AS event
+    WHERE event.action = ANY ('{{{",".join(sorted(OF_THE_LOG))}}}') $query$, month);
+  INSERT INTO audit.carried_detail SELECT detail.* FROM audit.detail AS detail JOIN audit.carried ON carried.id = detail.event_id
+    WHERE carried.action = ANY ('{{{",".join(sorted(OF_THE_LOG))}}}') AND detail.event_id < audit.uuid_floor(ends);
   INSERT INTO audit.expired (month, ends, events) VALUES (month, ends, events);
   -- Last, because from here on writers wait; the lock goes with the commit.
   SET LOCAL lock_timeout = '1s';
@@ -298,6 +320,10 @@ CREATE TABLE audit.expired (
 CREATE TABLE audit.carried (LIKE audit.event);
 CREATE UNIQUE INDEX carried_id ON audit.carried (id);
 CREATE INDEX carried_object ON audit.carried (workspace_id, object_id);
+CREATE INDEX carried_action ON audit.carried (action, id);
+-- The details of those by which the log is verified. Nobody reads them but through a function.
+CREATE TABLE audit.carried_detail (LIKE audit.detail);
+CREATE UNIQUE INDEX carried_detail_event ON audit.carried_detail (event_id);
 """
 
 TRIGGERS = """
@@ -309,6 +335,10 @@ CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE ON audit.carried FOR EACH
 ALTER TABLE audit.carried ENABLE ALWAYS TRIGGER audit_immutable;
 CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit.carried EXECUTE FUNCTION audit.refuse();
 ALTER TABLE audit.carried ENABLE ALWAYS TRIGGER audit_no_truncate;
+CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE ON audit.carried_detail FOR EACH ROW EXECUTE FUNCTION audit.refuse();
+ALTER TABLE audit.carried_detail ENABLE ALWAYS TRIGGER audit_immutable;
+CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit.carried_detail EXECUTE FUNCTION audit.refuse();
+ALTER TABLE audit.carried_detail ENABLE ALWAYS TRIGGER audit_no_truncate;
 """
 
 RIGHTS = """
@@ -317,7 +347,9 @@ ALTER TABLE audit.carried ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON audit.carried FOR SELECT TO prov_web, prov_gateway, prov_worker USING (workspace_id = audit.ws());
 CREATE POLICY reader ON audit.carried FOR SELECT TO prov_audit_read
   USING (CASE WHEN workspace_id IS NULL THEN true ELSE workspace_id = audit.ws() END);
-GRANT SELECT ON audit.carried TO prov_web, prov_gateway, prov_worker, prov_audit_read;
+CREATE POLICY sealer ON audit.carried FOR SELECT TO prov_sealer USING (true);
+GRANT SELECT ON audit.carried TO prov_web, prov_gateway, prov_worker, prov_audit_read, prov_sealer;
+ALTER TABLE audit.carried_detail ENABLE ROW LEVEL SECURITY;
 -- The job that lets months go tells of nothing else.
 CREATE POLICY retention_writes ON audit.event FOR INSERT TO prov_retention
   WITH CHECK (workspace_id IS NULL AND actor_type = 'system' AND actor_id = 'audit.retention'

@@ -7,10 +7,12 @@ from audit import retention_schema, tree_schema
 from audit.coverage import COUNT_REVISION, KEEP_WORKSPACE, ONLY_CHANGED, coverage
 from audit.functions import (
     ACCEPT_EVENT,
+    ALGORITHM,
     NEWEST_CHANGES,
     ONLY_END,
     ONLY_ERASE,
     REFUSE,
+    SIGNERS,
     STORE,
     TOLD_KEY,
     UUID_FLOOR,
@@ -102,7 +104,7 @@ def of_the_month(partition: str) -> tuple[Function, ...]:
     return coverage(partition), of_an_event(partition)
 
 
-TABLES = """
+_TABLES = """
 CREATE TABLE audit.key (
   kid text PRIMARY KEY CHECK (kid ~ '^[a-z]+-[1-9][0-9]*$'),
   purpose text NOT NULL,
@@ -118,14 +120,7 @@ CREATE TABLE audit.key (
   -- A key of events has a role, and a key that the sealer adds signs none.
   CHECK ((purpose = 'event') = (db_role IS NOT NULL))
 );
-INSERT INTO audit.key (kid, purpose, alg, db_role) VALUES
-  ('web-1', 'event', 'HMAC-SHA256', 'prov_web'),
-  ('setup-1', 'event', 'HMAC-SHA256', 'prov_web'),
-  ('gateway-1', 'event', 'HMAC-SHA256', 'prov_gateway'),
-  ('worker-1', 'event', 'HMAC-SHA256', 'prov_worker'),
-  ('sealer-1', 'event', 'HMAC-SHA256', 'prov_sealer'),
-  ('retention-1', 'event', 'HMAC-SHA256', 'prov_retention');
-
+{first_keys}
 CREATE TABLE audit.event (
   id uuid PRIMARY KEY,
   xid xid8 NOT NULL,
@@ -178,6 +173,13 @@ CREATE TABLE audit.refusal (
   PRIMARY KEY (source, minute, action)
 );
 """
+
+TABLES = _TABLES.replace(
+    "{first_keys}",
+    "INSERT INTO audit.key (kid, purpose, alg, db_role) VALUES\n"
+    + ",\n".join(f"  ('{process}-1', 'event', '{ALGORITHM}', '{role}')" for process, role in SIGNERS.items())
+    + ";\n",
+)
 
 TRIGGERS = """
 CREATE TRIGGER audit_only_end BEFORE UPDATE OR DELETE ON audit.key FOR EACH ROW EXECUTE FUNCTION audit.only_end();

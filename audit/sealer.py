@@ -37,6 +37,7 @@ from audit.envelope import EventContext, ObjectFacts, SignedEvent, build, insert
 from audit.epochs import Break, breaks, origin_of
 from audit.growth import TILE_WIDTH, Log, Tile, unfinished_tiles
 from audit.judging import StoredEvent, checkpoint_entry, event_entry, flaw
+from audit.key_register import held_against
 from audit.merkle import Frontier, leaf_hash
 from audit.notes import BadNote, Checkpoint, Ed25519Verifier, LogKey, LogSigner, signed_note
 from audit.passes import HEARTBEAT, Cluster, Found, Snapshot, in_order, stored
@@ -376,7 +377,7 @@ class Sealer:
             self._record(Event.AUDIT_CHECKPOINT_SIGNED, log, facts)
 
     def _tell_old_keys(self) -> None:
-        """Remind of keys that should have been replaced, once a week."""
+        """Remind of keys that should have been replaced, once a week; and tell of a register that says something else."""
         if time.monotonic() < self._look_at_keys_at:
             return
         self._look_at_keys_at = time.monotonic() + KEYS_LOOK_SECONDS
@@ -390,6 +391,12 @@ class Sealer:
             keys = [{"key": kid, "since": at.isoformat()} for kid, at in old]
             logger.warning("keys are due for replacement: %s", ", ".join(kid for kid, _at in old))
             self._record(Event.AUDIT_KEY_ROTATION_DUE, self._log(None), {"keys": keys})
+        # Over a connection of its own, because it wants a snapshot of its own.
+        with self.connect() as connection:
+            found = held_against(connection, self.keys, self.signer.keys).problems
+        if found:
+            logger.error("the register of keys is not what was told: %s", "; ".join(found))
+            self._record(Event.AUDIT_VERIFICATION_FAILED, self._log(None), {"problems": found[:MOST_FLAWS_TOLD]})
 
     def _record(self, event: Event, log: Log, facts: dict[str, Any], *, gap: int = 0) -> None:
         """An event of the sealer's own. The next pass seals it."""

@@ -4,11 +4,13 @@ Leaves and tiles are filled by COPY, which Postgres refuses where row security a
 nobody but the sealer reaches them, and readers go through functions that look at the workspace themselves.
 """
 
-from audit.functions import Function
+from audit.functions import OF_THE_LOG, Function
 from provenance.postgres.refusals import UNAUDITED
 
 READERS = ("web", "worker", "audit_read")
 """The gateway only writes; what it does needs no proof while it does it."""
+
+_OF_THE_LOG = "{" + ",".join(sorted(OF_THE_LOG)) + "}"
 
 _MAY_READ = """
   -- CASE, because it alone fixes the order: audit.ws() raises where no workspace is in scope, and the instance log has none.
@@ -131,7 +133,78 @@ END
 """,
 )
 
-FUNCTIONS = (POSITIONS, LEAVES, TILES, NOTED, SEALING, ONLY_SIGN)
+_BOUNDS = """
+  -- Sorted bounds beside the list: by them alone Postgres passes over the months that hold none of these.
+  low := (SELECT id FROM unnest(ids) AS id ORDER BY id LIMIT 1);
+  high := (SELECT id FROM unnest(ids) AS id ORDER BY id DESC LIMIT 1);
+"""
+
+DETAIL_COMMITMENTS = Function(
+    name="detail_commitments",
+    arguments="ids uuid[]",
+    returns=(
+        "TABLE (event_id uuid, workspace_id uuid, commitment bytea, media_type text, retention_class text, "
+        "erased_at timestamptz)"
+    ),
+    definer=True,
+    execute_by=("sealer",),
+    source=f"""
+DECLARE
+  low uuid;
+  high uuid;
+BEGIN
+  -- HMAC-SHA256 of each stored detail under its salt, so that the sealer holds details against what was signed and reads
+  -- none of them. A salt has 32 bytes, half a block; the other half is zeros.
+{_BOUNDS}
+  RETURN QUERY SELECT detail.event_id, detail.workspace_id,
+      sha256(substr(bit_send(padded.key # X'{"5c" * 64}'), 5) || sha256(substr(bit_send(padded.key # X'{"36" * 64}'), 5) || detail.body)),
+      detail.media_type, detail.retention_class, detail.erased_at
+    FROM audit.detail AS detail
+    CROSS JOIN LATERAL (SELECT ('x' || encode(detail.salt, 'hex'))::bit(256)::bit(512)) AS padded (key)
+    WHERE detail.event_id BETWEEN low AND high AND detail.event_id = ANY (ids);
+END
+""",  # noqa: S608  composed of constants
+)
+
+TOLD_FACTS = Function(
+    name="told_facts",
+    arguments="ids uuid[]",
+    returns="TABLE (event_id uuid, salt bytea, body bytea)",
+    definer=True,
+    execute_by=("sealer",),
+    source=f"""
+DECLARE
+  low uuid;
+  high uuid;
+BEGIN
+  -- The details in which the log tells of itself: ids, places in the log and ends of keys, and nothing of people.
+{_BOUNDS}
+  RETURN QUERY SELECT detail.event_id, detail.salt, detail.body
+    FROM audit.detail AS detail JOIN audit.event AS event ON event.id = detail.event_id
+    WHERE detail.event_id BETWEEN low AND high AND event.id BETWEEN low AND high
+      AND detail.event_id = ANY (ids) AND event.action = ANY ('{_OF_THE_LOG}')
+    UNION ALL
+    SELECT carried.event_id, carried.salt, carried.body FROM audit.carried_detail AS carried WHERE carried.event_id = ANY (ids);
+END
+""",  # noqa: S608  composed of constants
+)
+
+STRAY_DETAILS = Function(
+    name="stray_details",
+    arguments="most integer",
+    returns="TABLE (event_id uuid, workspace_id uuid)",
+    definer=True,
+    execute_by=("sealer",),
+    source="""
+BEGIN
+  -- Details of no event: no range of a log comes by them.
+  RETURN QUERY SELECT detail.event_id, detail.workspace_id FROM audit.detail AS detail
+    WHERE NOT EXISTS (SELECT FROM audit.event AS event WHERE event.id = detail.event_id) ORDER BY detail.event_id LIMIT most;
+END
+""",
+)
+
+FUNCTIONS = (POSITIONS, LEAVES, TILES, NOTED, SEALING, ONLY_SIGN, DETAIL_COMMITMENTS, TOLD_FACTS, STRAY_DETAILS)
 
 TABLES = """
 CREATE TABLE audit.log (

@@ -18,10 +18,12 @@ import psycopg
 from audit.anchors import Anchor, AnchorFailed, text_of
 from audit.epochs import Break, LogName, breaks, continued, first_event, followed, tree_over
 from audit.histories import broken
+from audit.key_register import ends_in, held_against
 from audit.merkle import NotConsistent, node_hash, range_root, subtrees
-from audit.notes import AnyVerifier, BadNote, Checkpoint, opened
+from audit.notes import BadNote, Checkpoint, LogSigner, opened
 from audit.ranges import ALIGNED_TO, MOST_FLAWS, RANGE_LEAVES, Checked, Flaw, Range, check
 from audit.signing import KeyRing
+from audit.stored_details import changed_functions, stray_details
 from audit.strays import leaves_of_no_log, outside
 from provenance.ids import uuid7_time
 
@@ -59,6 +61,8 @@ class LogReport:
     root: str = ""
     events: int = 0
     expired: int = 0
+    details: int = 0
+    erased: int = 0
     checkpoints: int = 0
     flaws: list[Flaw] = field(default_factory=list)
 
@@ -107,7 +111,7 @@ class Verification:
 
     connect: Connect
     keys: KeyRing
-    verifiers: Callable[[str], Sequence[AnyVerifier]]
+    signer: LogSigner
     installation: str
     anchors: Sequence[Anchor] = ()
     jobs: int = 1
@@ -120,7 +124,10 @@ class Verification:
         with self.connect() as connection:
             connection.autocommit = True
             logs = [log for log in self.logs(connection) if _is_wanted(log, wanted)]
-            ranges, firsts = self.ranges(connection, logs, wanted)
+            register = held_against(connection, self.keys, self.signer.keys)
+            report.problems += register.problems
+            report.problems += changed_functions(connection)
+            ranges, firsts = self.ranges(connection, logs, wanted, register.ends)
             found = self._checked(connection, ranges)
             for log in logs:
                 report.logs.append(self._judged(connection, log, firsts[log.origin], found.get(log.id, []), wanted))
@@ -139,9 +146,12 @@ class Verification:
         return [_Log(*row) for row in connection.execute(_LOGS).fetchall()]
 
     def ranges(
-        self, connection: psycopg.Connection[Any], logs: Sequence[_Log], wanted: Wanted
+        self, connection: psycopg.Connection[Any], logs: Sequence[_Log], wanted: Wanted, ended: Mapping[str, datetime]
     ) -> tuple[list[Range], dict[str, int]]:
-        """What is to be read of these logs, in pieces for one process each; and where each log begins."""
+        """What is to be read of these logs, in pieces for one process each; and where each log begins.
+
+        `ended`: when keys of events were told to end.
+        """
         instance = tuple(
             log_id for (log_id,) in connection.execute("SELECT id FROM audit.log WHERE workspace_id IS NULL").fetchall()
         )
@@ -150,11 +160,12 @@ class Verification:
         for log in logs:
             first, end = self._span(connection, log, wanted)
             firsts[log.origin] = first
-            vkeys = tuple(key.vkey for key in self.verifiers(log.origin))
+            vkeys = tuple(key.vkey for key in self.signer.verifiers(log.origin))
+            ends = ends_in(connection, log.id, ended) if first < end else {}
             while first < end:
                 stop = min(end, (first // RANGE_LEAVES + 1) * RANGE_LEAVES)
                 start = first // ALIGNED_TO * ALIGNED_TO
-                ranges.append(Range(log.id, log.origin, log.workspace_id, start, first, stop, instance, vkeys))
+                ranges.append(Range(log.id, log.origin, log.workspace_id, start, first, stop, instance, vkeys, ends))
                 first = stop
         return ranges, firsts
 
@@ -206,6 +217,8 @@ class Verification:
         for part in parts:
             report.events += part.events
             report.expired += part.expired
+            report.details += part.details
+            report.erased += part.erased
             report.checkpoints += len(part.checkpoints)
             report.flaws += part.flaws
         known = wanted.verified.get(log.origin)
@@ -276,7 +289,7 @@ class Verification:
                 connection,
                 installation=self.installation,
                 published=published,
-                verifiers=self.verifiers,
+                verifiers=self.signer.verifiers,
                 keys=self.keys,
             )
         except BadNote as problem:
@@ -306,7 +319,7 @@ class Verification:
                     continue
                 if stored.get(kept.size) != kept.text:
                     try:
-                        opened(note, self.verifiers(origin))
+                        opened(note, self.signer.verifiers(origin))
                     except BadNote:
                         continue
                     report.problems.append(
@@ -353,6 +366,10 @@ class Verification:
             f"{count} leaves are of the log {log_id}, which does not exist"
             for log_id, count in leaves_of_no_log(connection)
         ]
+        report.problems += [
+            f"The detail of {event_id} ({_name(workspace_id)}) is of no event"
+            for event_id, workspace_id in stray_details(connection, MOST_FLAWS)
+        ]
         before = datetime.now(UTC) - UNSEALED_FOR
         found = outside(connection, before, MOST_FLAWS)
         if not found:
@@ -360,7 +377,7 @@ class Verification:
         time.sleep(LOOK_AGAIN_SECONDS)
         still = set(outside(connection, before, MOST_FLAWS))
         report.problems += [
-            f"The event {event_id} is not in the log of {f'workspace {workspace_id}' if workspace_id else 'the instance'}"
+            f"The event {event_id} is not in the log of {_name(workspace_id)}"
             for event_id, workspace_id in found
             if (event_id, workspace_id) in still
         ]
@@ -369,6 +386,10 @@ class Verification:
 def _whole(said: Mapping[str, Any] | None) -> int:
     """Up to where an ended epoch must be as it was published. Nowhere, when it was ended because it is another one."""
     return said["kept"] if said and said["kept"] < said["size"] else 0
+
+
+def _name(workspace_id: UUID | None) -> str:
+    return f"workspace {workspace_id}" if workspace_id else "the instance"
 
 
 def _is_wanted(log: _Log, wanted: Wanted) -> bool:

@@ -217,7 +217,7 @@ class Stage:
         report = Verification(
             connect=lambda: self.connect("sealer"),
             keys=self.keys("sealer"),
-            verifiers=LogSigner(*self.seeds).verifiers,
+            signer=LogSigner(*self.seeds),
             installation=self.installation,
         ).run(Wanted())
         result.verifications += 1

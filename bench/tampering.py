@@ -156,7 +156,7 @@ class World:
         report = Verification(
             connect=self.sealer,
             keys=self.keys("sealer"),
-            verifiers=self.signer.verifiers,
+            signer=self.signer,
             installation=self.installation,
             anchors=[self.anchor],
         ).run(Wanted())

@@ -23,7 +23,7 @@ def verifying(ground: Ground, *, quick: bool) -> list[Figure]:
     with ground.connect("sealer") as reader:
         everything = Wanted()
         logs = [log for log in one.logs(reader) if log.workspace_id == workspace]
-        ranges, _firsts = one.ranges(reader, logs, everything)
+        ranges, _firsts = one.ranges(reader, logs, everything, {})
         _demand(sum(each.end - each.first for each in ranges) == count)
         keys = ground.keys("sealer")
 
@@ -106,7 +106,7 @@ def verification(ground: Ground, jobs: int) -> Verification:
     return Verification(
         connect=lambda: ground.connect("sealer"),
         keys=ground.keys("sealer"),
-        verifiers=ground.signer().verifiers,
+        signer=ground.signer(),
         installation=ground.installation.home.log_origin(),
         jobs=jobs,
     )

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, transaction
 
-from audit.services import record
+from audit.services import Target, record
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
 from provenance.db import database_now, enter, workspace_of
@@ -28,6 +28,7 @@ from workspaces.services import line, not_oneself, not_the_last_administrator
 
 ERASED_NAME = "Erased person"
 LONGEST_REASON = 1000
+MOST_NAMED = 500
 
 
 @transaction.atomic
@@ -129,7 +130,9 @@ def _empty(actor: Actor, user: User) -> None:
         invitation.save(update_fields=["email"])
         record(actor=actor, event=Event.MEMBER_ERASED, target=invitation)
     # After their events: only what this transaction told of is erased.
-    _erase_details(user.pk, user.email, [str(invitation.pk) for invitation in invitations], of_instance=False)
+    _erase_details(
+        user.pk, user.email, [str(invitation.pk) for invitation in invitations], workspace_id=workspace_of(actor)
+    )
     if lookups.memberships_of(user.pk):
         # Another workspace's records need to know who this is; they erase for themselves.
         return
@@ -139,19 +142,32 @@ def _empty(actor: Actor, user: User) -> None:
     user.set_unusable_password()
     user.save(update_fields=["email", "name", "theme", "is_active", "last_sign_in_at", "password"])
     record(actor=replace(actor, workspace_id=None), event=Event.USER_DELETED, target=user)
-    _erase_details(user.pk, address, [str(user.pk)], of_instance=True)
+    _erase_details(user.pk, address, [str(user.pk)], workspace_id=None)
 
 
-def _erase_details(user_id: UUID, address: str, objects: list[str], *, of_instance: bool) -> None:
+def _erase_details(user_id: UUID, address: str, objects: list[str], *, workspace_id: UUID | None) -> None:
+    """Erase and tell of each detail that is gone: one that no event names counts as taken away.
+
+    The platform itself tells it, in words that are about nobody, so that no later erasure takes them too.
+    """
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
-                "SELECT audit.erase_person(%s, %s, %s, %s)", [user_id, objects, address.encode(), of_instance]
+                "SELECT audit.erase_person(%s, %s, %s, %s)", [user_id, objects, address.encode(), workspace_id is None]
             )
+            erased = [str(event_id) for (event_id,) in cursor.fetchall()]
     except UnauditedChange as error:
         if "under legal hold" in str(error):
             raise UnderLegalHold from error
         raise
+    for start in range(0, len(erased), MOST_NAMED):
+        named = erased[start : start + MOST_NAMED]
+        record(
+            actor=Actor.system("erasures", workspace_id),
+            event=Event.AUDIT_DETAIL_ERASED,
+            target=Target("person", str(user_id)),
+            detail={"count": len(named), "events": named},
+        )
 
 
 def _nobody(row_id: UUID) -> str:

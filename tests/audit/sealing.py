@@ -16,13 +16,13 @@ from tests import databases
 
 ORIGIN = "log.test"
 SIGNER = LogSigner(b"e" * 32, b"m" * 32)
-_SIGNERS = ("sealer", "web", "gateway", "worker", "setup", "retention")
+SIGNERS = ("sealer", "web", "gateway", "worker", "setup", "retention")
 
 
 def all_keys(process: str = "sealer") -> KeyRing:
     """Every MAC key of this test run, to sign as this process."""
     home = Home.locate()
-    return KeyRing.parse({f"{name}-1": home.read_key(f"mac-{name}") for name in _SIGNERS}, process)
+    return KeyRing.parse({f"{name}-1": home.read_key(f"mac-{name}") for name in SIGNERS}, process)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from audit.errors import EventExpired, HoldEngaged, HoldNotEngaged, NeedsSecondP
 from audit.loading import attested
 from audit.merkle import root_of_inclusion
 from audit.models import AuditDetail, LegalHold
-from audit.retention_classes import RetentionClass, class_of
+from audit.retention_classes import LONGEST_DAYS, RetentionClass, class_of
 from audit.services import Target, record
 from audit.taxonomy import Event
 from audit.tree import django_tree
@@ -166,7 +166,18 @@ def place(transactional_db):
     return made
 
 
-def old_events(monkeypatch, at, *, workspace_id, count=3, event=Event.MODEL_CALLED, run_id=None, **facts):
+def old_events(
+    monkeypatch,
+    at,
+    *,
+    workspace_id,
+    count=3,
+    event=Event.MODEL_CALLED,
+    run_id=None,
+    process="web",
+    detail=None,
+    **facts,
+):
     """Sealed events of that moment, put there as they would have been."""
     at = at.replace(microsecond=0)
     ids = (
@@ -175,12 +186,12 @@ def old_events(monkeypatch, at, *, workspace_id, count=3, event=Event.MODEL_CALL
     monkeypatch.setattr(envelope, "uuid7", lambda: type(uuid7())(int=next(ids)))
     made = [
         envelope.build(
-            keys=sealing.all_keys("web"),
+            keys=sealing.all_keys(process),
             actor=Actor.system("tests", workspace_id),
             event=event,
             target=envelope.ObjectFacts(**{"type": "model", "id": "m", **facts}),
             workspace_id=workspace_id,
-            detail={"prompt": f"What is {number}?"},
+            detail=detail or {"prompt": f"What is {number}?"},
             context=envelope.EventContext(run_id=run_id),
             now=at,
         )
@@ -338,6 +349,16 @@ def test_a_setting_below_the_floor_that_an_administrator_wrote_counts_for_nothin
         retention.set_retention(actor=place.admin, retention_class="prompts", days=30, reason="r")
     with unguarded("audit_retentionsetting") as owner:
         owner.execute("UPDATE audit_retentionsetting SET days = 1")
+    sweep(as_role)
+    assert bodies(place, made) == [True] * 3
+
+
+@pytest.mark.usefixtures("drop_months")
+def test_what_is_kept_for_a_hundred_years_is_not_due_at_once(place, as_role, monkeypatch):
+    """Its end lies before the time that ids begin with."""
+    made = old_events(monkeypatch, datetime.now(UTC) - timedelta(days=100), workspace_id=place.id)
+    with enter(place.id):
+        retention.set_retention(actor=place.admin, retention_class="prompts", days=LONGEST_DAYS, reason="A lawsuit.")
     sweep(as_role)
     assert bodies(place, made) == [True] * 3
 

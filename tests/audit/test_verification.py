@@ -40,7 +40,7 @@ def verification(*anchors, signer=sealing.SIGNER, **changes):
     made = Verification(
         connect=lambda: databases.login("sealer"),
         keys=sealing.all_keys(),
-        verifiers=signer.verifiers,
+        signer=signer,
         installation=sealing.ORIGIN,
         anchors=anchors,
     )
@@ -198,7 +198,10 @@ def test_a_log_cut_off_with_its_checkpoints_is_found_by_the_log_of_logs_and_by_w
     seal(anchor)
     for table, condition in (("leaf", "idx >= 3"), ("checkpoint", "size > 3")):
         sealing.tamper(f"DELETE FROM audit.{table} WHERE {OURS} AND {condition}")
-    sealing.tamper("DELETE FROM audit.event WHERE NOT EXISTS (SELECT FROM audit.leaf WHERE event_id = event.id)")
+    for table, column in (("detail", "event_id"), ("event", "id")):
+        sealing.tamper(
+            f"DELETE FROM audit.{table} WHERE {column} NOT IN (SELECT event_id FROM audit.leaf WHERE event_id IS NOT NULL)"
+        )
     assert flaws(verify(), INSTANCE) == [(1, "checkpoint")]
     sealing.tamper(
         "DELETE FROM audit.leaf WHERE NOT (log_id = ANY (SELECT id FROM audit.log WHERE workspace_id IS NOT NULL)) AND idx = 1"
@@ -400,7 +403,10 @@ def cut_off(size):
     logs = f"log_id IN (SELECT id FROM audit.log WHERE origin IN ('{ORIGIN}', '{INSTANCE}'))"
     for table, condition in (("leaf", f"idx >= {size}"), ("checkpoint", f"size > {size}")):
         sealing.tamper(f"DELETE FROM audit.{table} WHERE {logs} AND {condition}")
-    sealing.tamper("DELETE FROM audit.event WHERE NOT EXISTS (SELECT FROM audit.leaf WHERE event_id = event.id)")
+    for table, column in (("detail", "event_id"), ("event", "id")):
+        sealing.tamper(
+            f"DELETE FROM audit.{table} WHERE {column} NOT IN (SELECT event_id FROM audit.leaf WHERE event_id IS NOT NULL)"
+        )
 
 
 def test_an_ended_epoch_must_still_have_what_it_had_when_the_next_one_was_started(anchor):
@@ -437,9 +443,7 @@ def configured(settings, anchor, tmp_path, monkeypatch):
     }
     settings.LOG_SEEDS = SimpleNamespace(again=lambda: seeds)
     settings.LOG_ORIGIN, settings.LOG_ANCHOR = sealing.ORIGIN, anchor.directory
-    settings.AUDIT_MAC_KEYS = {
-        f"{name}-1": Home.locate().read_key(f"mac-{name}") for name in ("sealer", "web", "gateway", "worker", "setup")
-    }
+    settings.AUDIT_MAC_KEYS = {f"{name}-1": Home.locate().read_key(f"mac-{name}") for name in sealing.SIGNERS}
     monkeypatch.setattr(Home, "verified_file", property(lambda _home: tmp_path / "verified.json"))
     return tmp_path / "verified.json"
 

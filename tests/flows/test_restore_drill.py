@@ -93,7 +93,7 @@ class Place:
         report = Verification(
             connect=lambda: self.login("sealer"),
             keys=sealing.all_keys(),
-            verifiers=sealing.SIGNER.verifiers,
+            signer=sealing.SIGNER,
             installation=sealing.ORIGIN,
             anchors=[self.anchor],
         ).run(Wanted())

@@ -81,6 +81,8 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"{'ok' if not log.flaws else '!!'}  {log.origin}: entries {log.first} to {log.size}, {log.events} events"
                 + (f", {log.expired} expired" if log.expired else "")
+                + (f", {log.details} details" if log.details else "")
+                + (f" ({log.erased} erased)" if log.erased else "")
             )
             for flaw in log.flaws[:MOST_TOLD]:
                 about = f" (event {flaw.event})" if flaw.event else ""
@@ -100,7 +102,7 @@ def _verification(sealer: Sealer, jobs: int, progress: Callable[[int, int], None
     return Verification(
         connect=sealer.connect,
         keys=sealer.keys,
-        verifiers=sealer.signer.verifiers,
+        signer=sealer.signer,
         installation=sealer.origin,
         anchors=readable(sealer.places),
         jobs=jobs,

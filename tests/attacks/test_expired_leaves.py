@@ -1,0 +1,148 @@
+"""A superuser takes events away and lets their leaves look as if a month had properly left: what was signed says where (M114)."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from audit.anchors import DirectoryAnchor
+from audit.envelope import ObjectFacts, build, insert_rows
+from audit.fsck import Fsck
+from audit.taxonomy import Event
+from provenance.actor import Actor
+from provenance.ids import uuid7
+from tests import databases
+from tests.attacks.test_stored_details import verify
+from tests.audit import sealing
+from tests.audit.test_epochs import seal
+from tests.audit.test_retention import drop_months, expire, old_events  # noqa: F401  a fixture
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("drop_months")]
+
+MARCH, MAY, JULY = (datetime(2018, month, 14, 9, tzinfo=UTC) for month in (3, 5, 7))
+OURS, THEIRS = uuid7(), uuid7()
+ORIGIN = f"{sealing.ORIGIN}/{OURS}"
+
+
+def missing(report):
+    return [(log.origin, flaw.index) for log in report.logs for flaw in log.flaws if flaw.kind == "event_missing"]
+
+
+def fsck():
+    with databases.login("sealer") as connection:
+        return [(defect.origin, defect.index) for defect in Fsck(connection).run(0)]
+
+
+def take_away(event, *, month):
+    """The event goes with its detail, and its leaf gets an id of that month."""
+    disguised = UUID(int=(month.int >> 80 << 80) | event.int & (1 << 80) - 1)
+    sealing.tamper("DELETE FROM audit.event WHERE id = %s", event)
+    sealing.tamper("DELETE FROM audit.detail WHERE event_id = %s", event)
+    sealing.tamper("UPDATE audit.leaf SET event_id = %s WHERE event_id = %s", disguised, event)
+
+
+def leaves_of(workspace_id):
+    return [event_id for _hash, event_id in sealing.leaves(workspace_id)]
+
+
+def test_months_of_several_logs_leave_in_pieces_and_alarm_nobody(as_role, monkeypatch, tmp_path):
+    """A month lies in its log in more than one run when transactions committed late; an epoch follows."""
+    anchor = DirectoryAnchor(tmp_path / "anchor")
+    for month in (MARCH, MAY, MARCH):
+        for workspace_id in (OURS, THEIRS):
+            old_events(monkeypatch, month, workspace_id=workspace_id, count=2)
+    assert expire(as_role) == 8
+    old_events(monkeypatch, datetime.now(UTC), workspace_id=OURS)
+    report = verify()
+    assert report.is_good, report
+    assert {log.origin: log.expired for log in report.logs if log.expired} == {
+        ORIGIN: 4,
+        f"{sealing.ORIGIN}/{THEIRS}": 4,
+    }
+    assert expire(as_role, "event_2018_05") == 4
+    seal(anchor)
+    sealing.tamper(
+        "DELETE FROM audit.leaf WHERE log_id = (SELECT id FROM audit.log WHERE origin = %s) AND idx = 8", ORIGIN
+    )
+    sealing.tamper("UPDATE audit.sealer SET snap = '1:1:'")
+    with sealing.sealer(places=[anchor]) as one:
+        assert [found.kept for found in one.start_epoch("A leaf is gone.")]
+    seal(anchor)
+    old_events(monkeypatch, JULY, workspace_id=OURS, count=1)
+    assert expire(as_role, "event_2018_07") == 1
+    sealing.seal()
+    report = verify()
+    assert {log.origin: log.expired for log in report.logs}[f"{ORIGIN}/e2"] == 1
+    assert missing(report) == []
+
+
+def test_what_is_taken_away_at_the_beginning_of_a_log_is_found(as_role, monkeypatch):
+    (marked,) = old_events(monkeypatch, MARCH, workspace_id=THEIRS, count=1)
+    now = old_events(monkeypatch, datetime.now(UTC), workspace_id=OURS)
+    assert expire(as_role) == 1
+    sealing.seal()
+    assert verify().is_good
+    take_away(now[0].id, month=marked.id)
+    assert missing(verify()) == [(ORIGIN, 0)]
+    assert (ORIGIN, 0) in fsck()
+
+
+@pytest.mark.parametrize("place", [0, 3, 4])
+def test_what_is_taken_away_before_between_or_behind_months_that_left_is_found(as_role, monkeypatch, place):
+    months = [MAY, MARCH, MARCH, MAY, MAY]
+    for month in months:
+        old_events(monkeypatch, month, workspace_id=OURS, count=1)
+    march = leaves_of(OURS)[1]
+    assert expire(as_role) == 2
+    sealing.seal()
+    assert verify().is_good
+    take_away(leaves_of(OURS)[place], month=march)
+    assert missing(verify()) == [(ORIGIN, place)]
+    assert (ORIGIN, place) in fsck()
+
+
+def test_no_word_of_another_process_and_no_rewritten_one_lets_events_go(as_role, monkeypatch):
+    made = old_events(monkeypatch, MARCH, workspace_id=OURS)
+    assert expire(as_role) == 3
+    now = old_events(monkeypatch, datetime.now(UTC), workspace_id=OURS)
+    ((told,),) = sealing.rows("SELECT id FROM audit.event WHERE action = %s", Event.AUDIT_PARTITION_EXPIRED)
+    take_away(now[0].id, month=made[0].id)
+    excuse = build(
+        keys=sealing.all_keys("web"),
+        actor=Actor.system("audit.retention", None),
+        event=Event.AUDIT_PARTITION_EXPIRED,
+        target=ObjectFacts(type="audit_month", id="event_2018_03"),
+        workspace_id=None,
+        detail={"logs": [{"log": ORIGIN, "events": 4, "runs": [[0, 3]]}]},
+    )
+    with databases.login("web") as web:
+        web.execute(*insert_rows([excuse]))
+    sealing.seal()
+    assert missing(verify()) == [(ORIGIN, 3)]
+    sealing.tamper(
+        "UPDATE audit.detail SET body = replace(convert_from(body, 'UTF8'), '[[0,2]]', '[[0,3]]')::bytea WHERE event_id = %s",
+        told,
+    )
+    assert missing(verify()) == [(ORIGIN, index) for index in range(4)]
+
+
+def test_what_was_told_of_a_month_outlives_the_month_in_which_it_was_told(as_role, monkeypatch):
+    """Seven years after a month left, the event that tells of it leaves too."""
+    old_events(monkeypatch, MARCH, workspace_id=OURS)
+    old_events(
+        monkeypatch, MAY, workspace_id=None, count=1, process="retention", event=Event.AUDIT_PARTITION_EXPIRED,
+        type="audit_month", id="event_2018_03", detail={"logs": [{"log": ORIGIN, "events": 3, "runs": [[0, 2]]}]},
+    )  # fmt: skip
+    with databases.admin() as owner:
+        owner.execute("DROP TABLE audit.event_2018_03, audit.detail_2018_03")
+    assert verify().is_good
+    assert expire(as_role, "event_2018_05") == 1
+    sealing.seal()
+    assert not sealing.rows("SELECT FROM audit.event WHERE object_id = 'event_2018_03'")
+    report = verify()
+    assert report.is_good, report
+    assert sum(log.expired for log in report.logs) == 4
+    sealing.tamper(
+        "UPDATE audit.carried_detail SET body = replace(convert_from(body, 'UTF8'), '[[0,2]]', '[[0,9]]')::bytea"
+    )
+    assert missing(verify()) == [(ORIGIN, index) for index in range(3)]

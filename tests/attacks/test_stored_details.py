@@ -1,0 +1,260 @@
+"""A superuser lays hands on details of events, which no leaf holds: verification names the log and the index (T06, M114)."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from audit import retention
+from audit.envelope import ObjectFacts, build, insert_rows
+from audit.retention_classes import RetentionClass
+from audit.taxonomy import Event
+from audit.verification import Verification, Wanted
+from provenance.actor import Actor, ActorKind
+from provenance.db import enter
+from provenance.ids import uuid7
+from tests import databases, factories
+from tests.attacks.log import told_by
+from tests.audit import sealing
+from tests.audit.test_retention import drop_months, old_events, sweep  # noqa: F401  a fixture
+from workspaces import erasure
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("drop_months")]
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def place(transactional_db):
+    """A workspace with people, sealed."""
+    made = factories.make_workspace()
+    with enter(made.id):
+        made.admin = factories.make_member(made, roles={"admin"})
+        made.second = factories.make_member(made, roles={"admin"})
+    sealing.seal()
+    return made
+
+
+def verify(wanted=None):
+    return Verification(
+        connect=lambda: databases.login("sealer"),
+        keys=sealing.all_keys(),
+        signer=sealing.SIGNER,
+        installation=sealing.ORIGIN,
+    ).run(wanted or Wanted())
+
+
+def found(report):
+    """Log, index, event and words of what is wrong with details."""
+    return [
+        (log.origin, flaw.index, flaw.event, flaw.problem)
+        for log in report.logs
+        for flaw in log.flaws
+        if flaw.kind == "detail"
+    ]
+
+
+def index_of(event_id):
+    ((index,),) = sealing.rows("SELECT idx FROM audit.leaf WHERE event_id = %s", event_id)
+    return index
+
+
+ALTERED = [
+    ("body = 'another story'::bytea", "its detail is not the one that was signed"),
+    ("salt = sha256('x')", "its detail is not the one that was signed"),
+    ("body = body || ' '::bytea", "its detail is not the one that was signed"),
+    ("media_type = 'text/html'", "the media type of its detail was changed"),
+    ("retention_class = 'access'", "the retention class of its detail was changed"),
+    ("workspace_id = '{other}'", "its detail is stored for another workspace"),
+    ("workspace_id = NULL", "its detail is stored for another workspace"),
+    ("salt = NULL, body = NULL, erased_at = now()", "its detail was erased, and no signed event tells of it"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), ALTERED, ids=[change for change, _words in ALTERED])
+def test_a_detail_that_a_superuser_altered_is_found_at_its_index(place, monkeypatch, change, words):
+    made = old_events(monkeypatch, NOW, workspace_id=place.id)
+    report = verify()
+    assert report.is_good, report
+    log = next(log for log in report.logs if log.origin == f"{sealing.ORIGIN}/{place.id}")
+    assert log.details >= 3
+    sealing.tamper(f"UPDATE audit.detail SET {change.format(other=uuid7())} WHERE event_id = %s", made[1].id)
+    assert found(verify()) == [(log.origin, index_of(made[1].id), str(made[1].id), words)]
+
+
+def test_a_detail_that_was_taken_away_or_put_to_another_event_is_found(place, monkeypatch):
+    made = old_events(monkeypatch, NOW, workspace_id=place.id)
+    nameless = Actor(kind=ActorKind.SYSTEM, id="tests", label="", workspace_id=place.id)
+    bare = told_by("worker", nameless, Event.RUN_STARTED)
+    store(place, bare)
+    origin = f"{sealing.ORIGIN}/{place.id}"
+    sealing.tamper("DELETE FROM audit.detail WHERE event_id = %s", made[0].id)
+    sealing.tamper("UPDATE audit.detail SET event_id = %s WHERE event_id = %s", bare.id, made[1].id)
+    assert found(verify()) == [
+        (origin, index_of(made[0].id), str(made[0].id), "its detail is missing"),
+        (origin, index_of(made[1].id), str(made[1].id), "its detail is missing"),
+        (origin, index_of(bare.id), str(bare.id), "it has a detail, and was signed without one"),
+    ]
+    nobody = uuid7()
+    sealing.tamper("UPDATE audit.detail SET event_id = %s WHERE event_id = %s", nobody, bare.id)
+    assert f"The detail of {nobody} (workspace {place.id}) is of no event" in verify().problems
+
+
+def store(place, event):
+    with databases.login(event.kid.partition("-")[0]) as process, process.transaction():
+        process.execute(f"SET LOCAL app.workspace_id = '{place.id}'")
+        process.execute(*insert_rows([event]))
+    sealing.seal()
+
+
+def test_two_details_that_were_swapped_are_found_and_a_range_finds_them_too(place, monkeypatch):
+    first, second, _third = old_events(monkeypatch, NOW, workspace_id=place.id)
+    swapped = """
+        UPDATE audit.detail SET salt = other.salt, body = other.body FROM audit.detail AS other
+        WHERE detail.event_id = ANY (%s) AND other.event_id = ANY (%s) AND detail.event_id <> other.event_id
+    """
+    assert sealing.tamper(swapped, [first.id, second.id], [first.id, second.id]) == 2
+    report = verify(Wanted(first=index_of(first.id)))
+    assert [event for _log, _index, event, _words in found(report)] == [str(first.id), str(second.id)]
+
+
+def test_what_was_erased_when_its_time_was_over_is_no_flaw_and_counted(place, as_role, monkeypatch):
+    old_events(monkeypatch, NOW - timedelta(days=100), workspace_id=place.id, count=5)
+    sweep(as_role)
+    sealing.seal()
+    report = verify()
+    assert report.is_good, report
+    assert sum(log.erased for log in report.logs) == 5
+
+
+def test_a_person_who_was_erased_is_no_flaw_and_each_detail_that_went_is_named(place, monkeypatch):
+    """Also when whoever erased them is erased later, with the details of all they did."""
+    with enter(place.id):
+        third = factories.make_member(place, roles={"admin"})
+        erasure.erase_member(actor=place.second, user_id=UUID(place.admin.id), reason="They asked.")
+        erasure.erase_member(actor=third, user_id=UUID(place.second.id), reason="They asked too.")
+    sealing.seal()
+    report = verify()
+    assert report.is_good, report
+    ((gone,),) = sealing.rows("SELECT count(*) FROM audit.detail WHERE erased_at IS NOT NULL")
+    assert sum(log.erased for log in report.logs) == gone > 0
+
+
+def test_another_erasure_excuses_nothing_that_it_does_not_name(place, as_role, monkeypatch):
+    """A superuser erases in the shadow of a genuine erasure, at its very moment."""
+    due = old_events(monkeypatch, NOW - timedelta(days=100), workspace_id=place.id)
+    young = old_events(monkeypatch, NOW - timedelta(days=80), workspace_id=place.id)
+    sweep(as_role)
+    sealing.seal()
+    sealing.tamper(
+        "UPDATE audit.detail SET salt = NULL, body = NULL, erased_at = done.erased_at FROM audit.detail AS done"
+        " WHERE detail.event_id = %s AND done.event_id = %s",
+        *(young[1].id, due[0].id),
+    )
+    assert [(event, words) for _log, _index, event, words in found(verify())] == [
+        (str(young[1].id), "its detail was erased, and no signed event tells of it")
+    ]
+
+
+def test_what_the_worker_was_made_to_erase_too_early_or_as_another_class_is_found(place, as_role, monkeypatch):
+    """It asks Postgres what is due, and a superuser answers: its honest event says what it was made to do."""
+    young = old_events(monkeypatch, NOW - timedelta(days=20), workspace_id=place.id)
+    other = old_events(monkeypatch, NOW - timedelta(days=100), workspace_id=place.id, event=Event.MEMBER_ADDED, count=1)
+    sealing.tamper("UPDATE audit.detail SET retention_class = 'prompts' WHERE event_id = %s", other[0].id)
+    with databases.admin() as owner:
+        ((genuine,),) = owner.execute("SELECT pg_get_functiondef('audit.kept_days'::regproc)").fetchall()
+        owner.execute(_KEPT_FOR_A_DAY)
+        try:
+            with as_role("worker"), enter(place.id):
+                assert retention.erase_due_batch(place.id, RetentionClass.PROMPTS) == 4
+        finally:
+            owner.execute(genuine)
+    sealing.tamper("UPDATE audit.detail SET retention_class = 'diffs' WHERE event_id = %s", other[0].id)
+    sealing.seal()
+    words = {event: words for _log, _index, event, words in found(verify())}
+    assert words[str(young[0].id)] == "its detail was erased before the 30 days of its class were over"
+    assert words[str(other[0].id)] == "its detail was erased as one of prompts, which it is not"
+
+
+def test_a_hijacked_worker_and_a_superuser_together_erase_nobody_in_silence(place, monkeypatch):
+    """Only where people act is a person erased, so a worker's word that one was is none."""
+    (made,) = old_events(monkeypatch, NOW, workspace_id=place.id, count=1)
+    sealing.tamper("UPDATE audit.detail SET salt = NULL, body = NULL, erased_at = now() WHERE event_id = %s", made.id)
+    excuse = build(
+        keys=sealing.all_keys("worker"),
+        actor=Actor.system("erasures", place.id),
+        event=Event.AUDIT_DETAIL_ERASED,
+        target=ObjectFacts(type="person", id=str(uuid7())),
+        workspace_id=place.id,
+        detail={"count": 1, "events": [str(made.id)]},
+    )
+    store(place, excuse)
+    assert [words for *_where, words in found(verify())] == ["worker-1 may not tell that a person is erased"]
+
+
+def test_the_word_of_an_erasure_whose_own_detail_was_rewritten_counts_for_nothing(place, as_role, monkeypatch):
+    due = old_events(monkeypatch, NOW - timedelta(days=100), workspace_id=place.id)
+    young = old_events(monkeypatch, NOW - timedelta(days=80), workspace_id=place.id, count=1)
+    sweep(as_role)
+    sealing.seal()
+    ((telling,),) = sealing.rows("SELECT id FROM audit.event WHERE action = %s", Event.AUDIT_DETAIL_ERASED)
+    sealing.tamper(
+        "UPDATE audit.detail SET body = replace(convert_from(body, 'UTF8'), %s, %s)::bytea WHERE event_id = %s",
+        *(str(due[0].id), str(young[0].id), telling),
+    )
+    sealing.tamper(
+        "UPDATE audit.detail SET salt = NULL, body = NULL, erased_at = now() WHERE event_id = %s", young[0].id
+    )
+    assert {event for _log, _index, event, _words in found(verify())} == {
+        *(str(event.id) for event in due), str(young[0].id), str(telling)
+    }  # fmt: skip
+
+
+def test_a_function_that_repeats_what_was_signed_is_found(place, monkeypatch):
+    (made,) = old_events(monkeypatch, NOW, workspace_id=place.id, count=1)
+    sealing.tamper("UPDATE audit.detail SET body = 'another story' WHERE event_id = %s", made.id)
+    with databases.admin() as owner:
+        ((genuine,),) = owner.execute("SELECT pg_get_functiondef('audit.detail_commitments'::regproc)").fetchall()
+        owner.execute(_PARROT)
+        try:
+            report = verify()
+        finally:
+            owner.execute(genuine)
+    assert found(report) == []
+    assert (
+        "The function audit.detail_commitments was changed: what it says of details proves nothing" in report.problems
+    )
+
+
+_KEPT_FOR_A_DAY = """
+CREATE OR REPLACE FUNCTION audit.kept_days(of_workspace uuid, class text) RETURNS integer LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN 1; END'
+"""
+_PARROT = """
+CREATE OR REPLACE FUNCTION audit.detail_commitments(ids uuid[]) RETURNS TABLE (event_id uuid, workspace_id uuid,
+  commitment bytea, media_type text, retention_class text, erased_at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN QUERY SELECT detail.event_id, detail.workspace_id, decode(event.body::jsonb ->> 'detail', 'hex'), detail.media_type,
+    detail.retention_class, detail.erased_at
+  FROM audit.detail JOIN audit.event ON event.id = detail.event_id WHERE detail.event_id = ANY (ids);
+END $$
+"""
+
+
+@pytest.mark.parametrize("role", ["web", "gateway", "worker", "audit_read", "retention"])
+@pytest.mark.parametrize("call", ["detail_commitments('{}')", "told_facts('{}')", "stray_details(1)"])
+def test_nobody_but_the_sealer_asks(role, call):
+    with databases.login(role) as one, pytest.raises(psycopg.Error, match="permission denied"):
+        one.execute(f"SELECT * FROM audit.{call}")
+
+
+def test_the_sealer_reads_no_detail_and_no_words_about_people(place, monkeypatch):
+    made = old_events(monkeypatch, NOW, workspace_id=place.id)
+    with databases.login("sealer") as one:
+        with pytest.raises(psycopg.Error, match="permission denied"):
+            one.execute("SELECT body FROM audit.detail")
+        assert one.execute("SELECT * FROM audit.told_facts(%s)", [[event.id for event in made]]).fetchall() == []
+        rows = one.execute("SELECT commitment FROM audit.detail_commitments(%s)", [[made[0].id]]).fetchall()
+    assert rows == [(bytes.fromhex(made[0].detail.commitment()),)]
