@@ -3,6 +3,7 @@
 It compares stored bytes with stored columns. That an event is missing is for the tree and the revisions to show.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -58,6 +59,15 @@ def flaw(event: StoredEvent, keys: KeyRing) -> str:
     if not may_sign(event.kid, action=event.action, actor_type=event.actor_type):
         return f"{event.kid} may not tell what people do and decide"
     return mismatch(event)
+
+
+def too_late(event: StoredEvent, ended: Mapping[str, UUID]) -> str:
+    """Whether its key had ended before it was stored. `ended`: key id -> the last id of an event under it.
+
+    Whoever kept a transaction open since before a key ended, and reads in it what was then, could still store one.
+    """
+    last = ended.get(event.kid)
+    return f"{event.kid} had ended before it was stored" if last and event.id > last else ""
 
 
 def mismatch(event: StoredEvent) -> str:

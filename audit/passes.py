@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from audit.envelope import SignedEvent
@@ -45,6 +46,10 @@ class Found:
     events: list[StoredEvent]
     sealed_to: Snapshot | None
     is_more: bool = False
+    is_anew: bool = False
+    """It was not found by the snapshot of the pass before, which says nothing here."""
+    problem: str = ""
+    """What somebody did to the state that the sealer keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,23 @@ class Cluster:
 
     system_id: int | None
     timeline: str
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a pass begins with: the row that the sealer keeps, and where it is now."""
+
+    fence: int
+    sealed: Snapshot
+    now: Snapshot
+    known: Cluster
+    here: Cluster
+
+    @classmethod
+    def parse(cls, row: Sequence[Any]) -> "State":
+        """Read the columns of `sealer_sql.STATE`."""
+        fence, sealed, now, *clusters = row
+        return cls(fence, Snapshot.parse(sealed), Snapshot.parse(now), Cluster(*clusters[:2]), Cluster(*clusters[2:]))
 
 
 def in_order(events: Sequence[StoredEvent]) -> list[StoredEvent]:

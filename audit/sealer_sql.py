@@ -19,14 +19,14 @@ _CANDIDATE = """
 id >= (SELECT sealed_before FROM audit.sealer) AND (id > (SELECT sealed_maybe FROM audit.sealer)
   OR NOT EXISTS (SELECT FROM audit.leaf WHERE leaf.event_id = event.id))
 """
+# Each half in the order of its index, and no more of it than a pass takes: sorted as a whole, a long backlog would be
+# sorted again for every pass.
 COMMITTED = f"""
-SELECT xid::text::bigint, {COLUMNS} FROM (
-  SELECT xid, {COLUMNS} FROM audit.event
-  WHERE xid = ANY (%(running)s::int8[]::text[]::xid8[]) AND {_CANDIDATE}
-  UNION ALL
-  SELECT xid, {COLUMNS} FROM audit.event
-  WHERE xid >= %(sealed)s::text::xid8 AND xid < %(now)s::text::xid8 AND {_CANDIDATE}
-) AS committed ORDER BY xid LIMIT %(most)s
+(SELECT xid::text::bigint AS number, {COLUMNS} FROM audit.event
+ WHERE xid = ANY (%(running)s::int8[]::text[]::xid8[]) AND {_CANDIDATE} ORDER BY event.xid LIMIT %(most)s)
+UNION ALL
+(SELECT xid::text::bigint AS number, {COLUMNS} FROM audit.event
+ WHERE xid >= %(sealed)s::text::xid8 AND xid < %(now)s::text::xid8 AND {_CANDIDATE} ORDER BY event.xid LIMIT %(most)s)
 """  # noqa: S608  composed of constants
 OF_TRANSACTION = f"""
 SELECT xid::text::bigint, {COLUMNS} FROM audit.event WHERE xid = %(xid)s::text::xid8 AND {_CANDIDATE}
@@ -85,6 +85,7 @@ LAST_LEAVES = """
 SELECT hash FROM audit.leaf WHERE log_id = %(log_id)s AND idx >= %(first)s AND idx < %(size)s ORDER BY idx
 """
 COPY_LEAVES = "COPY audit.leaf (log_id, idx, hash, event_id) FROM STDIN (FORMAT binary)"
+STORE_TILE = "INSERT INTO audit.tile (log_id, level, n, data) VALUES (%(log_id)s, %(level)s, %(n)s, %(data)s)"
 STORE_CHECKPOINT = """
 INSERT INTO audit.checkpoint (log_id, workspace_id, size, note, frontier, instance_idx)
 VALUES (%(log_id)s, %(workspace_id)s, %(size)s, %(note)s, %(frontier)s, %(instance_idx)s)

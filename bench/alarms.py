@@ -20,10 +20,12 @@ from uuid import UUID
 
 import psycopg
 
-from audit import sealer as sealer_module
+from audit import lease
 from audit.envelope import ObjectFacts, build, insert_rows
 from audit.fsck import Fsck
+from audit.log_keys import LogKeys
 from audit.notes import LogSigner
+from audit.sealer import Sealer
 from audit.signing import KeyRing
 from audit.taxonomy import Event
 from audit.verification import Verification, Wanted
@@ -72,7 +74,7 @@ class Stage:
     installation: str
     folder: Path
     # How long a killed sealer keeps its lease.
-    lease_seconds: float = sealer_module.LEASE_SECONDS
+    lease_seconds: float = lease.LEASE_SECONDS
     workspaces: Sequence[UUID] = field(default_factory=lambda: tuple(uuid7() for _ in range(3)))
 
     def connect(self, role: str) -> psycopg.Connection[Any]:
@@ -273,13 +275,13 @@ def _write(stage: Stage, number: int, count: int, wanted: Play) -> None:
 
 def _seal(stage: Stage) -> None:
     """A sealer as `run sealer` has it, until it is told to stop, or killed."""
-    sealer_module.LEASE_SECONDS = stage.lease_seconds
+    lease.LEASE_SECONDS = stage.lease_seconds
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    sealer_module.Sealer(
+    Sealer(
         connect=lambda: stage.connect("sealer"),
         keys=stage.keys("sealer"),
-        signer=LogSigner(*stage.seeds),
+        log_keys=LogKeys(LogSigner(*stage.seeds)),
         origin=stage.installation,
     ).run(stop)
 

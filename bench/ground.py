@@ -55,12 +55,13 @@ class Ground:
 
     def sealer(self) -> Any:
         """A sealer in this process, to be led and closed by whoever asks for it."""
+        from audit.log_keys import LogKeys
         from audit.sealer import Sealer
 
         return Sealer(
             connect=lambda: self.connect("sealer"),
             keys=self.keys("sealer"),
-            signer=self.signer(),
+            log_keys=LogKeys(self.signer()),
             origin=self.installation.home.log_origin(),
         )
 

@@ -23,6 +23,7 @@ from audit.envelope import ObjectFacts, build, insert_rows
 from audit.fsck import Fsck
 from audit.growth import Log
 from audit.judging import checkpoint_entry, event_entry
+from audit.log_keys import LogKeys
 from audit.merkle import leaf_hash
 from audit.notes import Checkpoint, LogSigner
 from audit.sealer import Sealer
@@ -232,7 +233,7 @@ class World:
         one = Sealer(
             connect=self.sealer,
             keys=self.keys("sealer"),
-            signer=self.signer,
+            log_keys=LogKeys(self.signer),
             origin=self.installation,
             places=[self.anchor],
         )

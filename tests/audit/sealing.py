@@ -1,12 +1,13 @@
 """A sealer for tests, signed in as its own Postgres role, and what it left in the tables."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 from audit.judging import checkpoint_entry, event_entry
+from audit.log_keys import LogKeys
 from audit.merkle import leaf_hash
 from audit.notes import Checkpoint, LogSigner, opened, signed_note
 from audit.sealer import Sealer
@@ -26,13 +27,15 @@ def all_keys(process: str = "sealer") -> KeyRing:
 
 
 @contextmanager
-def sealer(**changes: Any) -> Iterator[Sealer]:
+def sealer(
+    signer: LogSigner = SIGNER, reread: Callable[[], LogSigner] | None = None, **changes: Any
+) -> Iterator[Sealer]:
     """One that gives its lease back at the end."""
     made = Sealer(
         **{
             "connect": lambda: databases.login("sealer"),
             "keys": all_keys(),
-            "signer": SIGNER,
+            "log_keys": LogKeys(signer, reread),
             "origin": ORIGIN,
             **changes,
         }

@@ -14,9 +14,10 @@ from django.db import connection
 from audit.anchors import AnchorFailed, DirectoryAnchor
 from audit.epochs import LogName, continued, origin_of, tree_over
 from audit.judging import COLUMNS, StoredEvent
+from audit.lease import LostLease
 from audit.merkle import range_root
 from audit.notes import LogSigner
-from audit.sealer import LostLease, NothingToContinue
+from audit.sealer import NothingToContinue
 from audit.taxonomy import Event
 from provenance.ids import uuid7
 from provenance.roles import grant_database

@@ -13,8 +13,8 @@ from django.core.management import CommandError, call_command
 
 from audit.bundles import DamagedLog
 from audit.exports import export_bundle, export_instance, export_keys
+from audit.log_keys import log_signer
 from audit.proofs import AnotherLog, NotYetSealed, event_proof
-from audit.sealer import log_signer
 from audit.selectors import EventFilters
 from audit.services import Target, record
 from audit.taxonomy import Event

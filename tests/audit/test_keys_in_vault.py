@@ -2,7 +2,8 @@
 
 import pytest
 
-from audit import rotation, sealer
+from audit import rotation
+from audit.log_keys import log_signer
 from audit.notes import Checkpoint, opened, signed_note
 from audit.signing import KeyRing
 from audit.succession import Succession
@@ -138,7 +139,7 @@ class TestTransit:
 
         write_once(home.key_path("log-mldsa44"), key())
         settings.LOG_SEEDS = keys_of(home, "log")
-        return sealer.log_signer
+        return log_signer
 
     def test_the_key_signs_there_and_never_leaves(self, fake, signer):
         made = signer()

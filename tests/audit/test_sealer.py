@@ -9,9 +9,9 @@ import pytest
 from django.db import transaction
 
 from audit.envelope import insert_rows
+from audit.lease import LostLease
 from audit.merkle import tree_root
 from audit.passes import Snapshot, in_order
-from audit.sealer import LostLease
 from audit.services import Target, record
 from audit.taxonomy import Event
 from provenance.actor import Actor
@@ -228,7 +228,7 @@ class TestOneAtATime:
         ids = tell(count=20)
         with sealing.sealer() as one, sealing.sealer() as other:
             one.lead()
-            other._fence = one._fence
+            other._lease.fence = one._lease.fence
             start = threading.Barrier(2)
             failures = []
 

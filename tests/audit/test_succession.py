@@ -189,18 +189,18 @@ class TestTheSealer:
     def test_goes_on_with_the_new_one_alone_when_the_time_is_over(self):
         self.seal(ED1, ML1)
         one = self.seal(ED1, ED2, ML1)
-        ends = {key.kid: key.ends_at for key in one.signer.keys}
+        ends = {key.kid: key.ends_at for key in one.log_keys.signer.keys}
         assert timedelta(days=29) < ends["checkpoint-1"] - datetime.now(UTC) < timedelta(days=31)
         # The next start reads it from the table, whatever the time is then.
         again = self.seal(ED1, ED2, ML1)
-        assert {key.kid: key.ends_at for key in again.signer.keys} == ends
+        assert {key.kid: key.ends_at for key in again.log_keys.signer.keys} == ends
 
     def test_takes_up_new_keys_while_it_runs(self):
         made: list[LogSigner] = [LogSigner.of([ED1, ML1])]
         with sealer(signer=made[0], reread=lambda: made[-1]) as one:
             one.work()
             made.append(LogSigner.of([ED1, ED2, ML1]))
-            one._reread_at = 0.0
+            one.log_keys._reread_at = 0.0
             workspace = self.tell()
             while one.work():
                 pass

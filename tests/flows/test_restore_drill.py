@@ -16,6 +16,7 @@ from django.db import connection
 from audit.anchors import DirectoryAnchor
 from audit.envelope import insert_rows
 from audit.fsck import Fsck
+from audit.log_keys import LogKeys
 from audit.sealer import Sealer
 from audit.taxonomy import Event
 from audit.verification import Verification, Wanted
@@ -57,7 +58,7 @@ class Place:
         return Sealer(
             connect=lambda: self.login("sealer"),
             keys=sealing.all_keys(),
-            signer=sealing.SIGNER,
+            log_keys=LogKeys(sealing.SIGNER),
             origin=sealing.ORIGIN,
             places=[self.anchor],
         )

@@ -46,7 +46,9 @@ class Command(BaseCommand):
             raise CommandError(
                 f"Nothing of {options['workspace']} is sealed yet: is this its id, and does the sealer run?"
             )
-        keys = [key for log in logs for key in sealer.signer.vkeys(log.origin, is_instance=workspace_id is None)]
+        keys = [
+            key for log in logs for key in sealer.log_keys.signer.vkeys(log.origin, is_instance=workspace_id is None)
+        ]
         try:
             with path.open("x", encoding="utf-8") as file:
                 file.write("".join(f"{key}\n" for key in keys))

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
 
 from audit import rotation
-from audit.sealer import REREAD_SECONDS
+from audit.log_keys import REREAD_SECONDS
 from provenance.actor import Actor
 from provenance.errors import ProvenanceError
 from provenance.held_keys import PROCESSES, HeldKeys

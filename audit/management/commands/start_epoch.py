@@ -6,8 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from audit.lease import LEASE_SECONDS, LostLease
 from audit.notes import BadNote
-from audit.sealer import LEASE_SECONDS, LostLease, NothingToContinue, Sealer, from_settings
+from audit.sealer import NothingToContinue, Sealer, from_settings
 
 PAUSE_SECONDS = 0.5
 

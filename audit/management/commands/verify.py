@@ -102,7 +102,7 @@ def _verification(sealer: Sealer, jobs: int, progress: Callable[[int, int], None
     return Verification(
         connect=sealer.connect,
         keys=sealer.keys,
-        signer=sealer.signer,
+        signer=sealer.log_keys.signer,
         installation=sealer.origin,
         anchors=readable(sealer.places),
         jobs=jobs,

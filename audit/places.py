@@ -1,0 +1,20 @@
+"""Where checkpoints are carried, as the settings say: the directory always, whatever else was set besides."""
+
+from django.conf import settings
+
+from audit.anchors import CommandAnchor, DirectoryAnchor, Place
+from audit.couriers import Connect
+from audit.notes import BadNote
+from audit.witnesses import Witness
+
+
+def places_from_settings(connect: Connect) -> list[Place]:
+    """Every place, in the order of its kind. Exits with a sentence when a key of a witness is none."""
+    found: list[Place] = [DirectoryAnchor(settings.LOG_ANCHOR)]
+    if settings.LOG_ANCHOR_COMMAND:
+        found.append(CommandAnchor(settings.LOG_ANCHOR_COMMAND))
+    try:
+        found += [Witness.of(url, vkeys, connect) for url, vkeys in settings.LOG_WITNESSES]
+    except BadNote as problem:
+        raise SystemExit(f"A key in PROVENANCE_WITNESSES is not one: {problem}.") from problem
+    return found

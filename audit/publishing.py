@@ -1,0 +1,57 @@
+"""Publishing of checkpoints: only what is committed is signed, and only what is signed is carried away.
+
+A checkpoint that was signed before its commit could be of a log that never was.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from audit import sealer_sql as sql
+from audit.couriers import Courier
+from audit.log_keys import LogKeys
+from audit.notes import Checkpoint, signed_note
+from provenance.keyfiles import KeyRefused
+
+logger = logging.getLogger(__name__)
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(slots=True)
+class Publisher:
+    """Signs with the log's keys and hands to couriers."""
+
+    log_keys: LogKeys
+    couriers: Sequence[Courier]
+
+    def publish(self, connection: Connection) -> None:
+        """Sign every checkpoint that is committed and unsigned. Only now does anybody get to see it."""
+        signed: list[tuple[Checkpoint, dict[str, Any]]] = []
+        for log_id, size, text, is_instance in connection.execute(sql.UNSIGNED).fetchall():
+            checkpoint = Checkpoint.parse(text)
+            try:
+                signatures = self.log_keys.signer.sign(checkpoint, is_instance=is_instance)
+            except KeyRefused as problem:
+                # Sealing goes on; what is not signed now is by a later pass, and until then nobody gets to see it.
+                logger.warning("checkpoints wait for their signature: %s", problem)
+                break
+            signed.append((checkpoint, {"signatures": signatures, "log_id": log_id, "size": size}))
+        if signed:
+            with connection.transaction(), connection.cursor() as cursor:
+                cursor.executemany(sql.SIGN, [row for _checkpoint, row in signed])
+        for checkpoint, row in signed:
+            self._offer(checkpoint, row["signatures"])
+
+    def offer_newest(self, connection: Connection) -> None:
+        """What the sealer before published last, and perhaps nobody carried away."""
+        for text, signatures in connection.execute(sql.NEWEST_PUBLISHED).fetchall():
+            self._offer(Checkpoint.parse(text), signatures)
+
+    def _offer(self, checkpoint: Checkpoint, signatures: str) -> None:
+        note = signed_note(checkpoint, signatures)
+        for courier in self.couriers:
+            courier.offer(checkpoint.origin, note)
