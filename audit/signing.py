@@ -41,10 +41,17 @@ class SigningKey:
 
     kid: str
     secret: bytes = field(repr=False)
+    _begun: hmac.HMAC = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Begin what is the same for every event once: it costs as much as a body does."""
+        object.__setattr__(self, "_begun", hmac.new(self.secret, MAC_PREFIX, hashlib.sha256))
 
     def mac(self, body: bytes) -> bytes:
         """HMAC-SHA256 of the exact stored bytes."""
-        return hmac.digest(self.secret, MAC_PREFIX + body, hashlib.sha256)
+        mac = self._begun.copy()
+        mac.update(body)
+        return mac.digest()
 
     def verifies(self, body: bytes, mac: bytes) -> bool:
         """Whether `mac` is the one of `body` under this key, in constant time."""
