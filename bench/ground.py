@@ -18,7 +18,7 @@ from provenance.processes import Installation
 from provenance.quality import throw_away_servers
 from provenance.servers import ensure_roles
 
-SIGNERS = ("sealer", "web", "gateway", "worker", "setup")
+SIGNERS = ("sealer", "web", "gateway", "worker", "setup", "retention")
 CPU_BOUND = "-c synchronous_commit=off"
 """Nobody waits for the disk: what remains is work."""
 

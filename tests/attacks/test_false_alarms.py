@@ -21,7 +21,7 @@ def test_a_busy_log_whose_processes_are_killed_is_whole_and_raises_no_alarm(tmp_
             "sealer": databases.role_url("sealer"),
             "worker": databases.role_url("worker"),
         },
-        mac_keys={f"{name}-1": home.read_key(f"mac-{name}") for name in ("sealer", "worker", "web")},
+        mac_keys={f"{name}-1": home.read_key(f"mac-{name}") for name in sealing.SIGNERS},
         seeds=(b"e" * 32, b"m" * 32),
         installation=sealing.ORIGIN,
         folder=tmp_path,
