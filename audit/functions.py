@@ -333,6 +333,59 @@ END
 """,
 )
 
+ONLY_COUNT = Function(
+    name="only_count",
+    arguments="",
+    returns="trigger",
+    source=f"""
+BEGIN
+  -- Counts of refusals go up. What is told goes up in its own minute, and the row goes when that minute is over: never both
+  -- in one transaction, so that no event stands for two changes.
+  IF TG_OP = 'UPDATE' AND NEW.count >= OLD.count AND NEW.reported >= OLD.reported
+     AND (NEW.source, NEW.minute, NEW.action) = (OLD.source, OLD.minute, OLD.action)
+     AND (NEW.reported = OLD.reported OR OLD.minute = pg_catalog.date_trunc('minute', pg_catalog.now())) THEN
+    RETURN NEW;
+  END IF;
+  IF TG_OP = 'DELETE' AND OLD.minute < pg_catalog.date_trunc('minute', pg_catalog.now()) THEN
+    RETURN OLD;
+  END IF;
+  RAISE EXCEPTION '% on audit.refusal is refused: counts only go up, and go when their minute is over', TG_OP
+    USING ERRCODE = '{UNAUDITED}';
+END
+""",
+)
+
+REFUSAL_TOLD = Function(
+    name="refusal_told",
+    arguments="",
+    returns="trigger",
+    # The instance log may be written by who may not read it.
+    definer=True,
+    source=f"""
+DECLARE
+  taken bigint;
+  told bigint;
+BEGIN
+  taken := CASE TG_OP WHEN 'DELETE' THEN OLD.count - OLD.reported ELSE (
+    SELECT kept.reported - OLD.reported FROM audit.refusal AS kept
+    WHERE (kept.source, kept.minute, kept.action) = (OLD.source, OLD.minute, OLD.action)) END;
+  SELECT COALESCE(sum((event.body::jsonb ->> 'gap')::bigint + 1), 0) INTO told
+    FROM audit.event AS event JOIN audit.detail AS detail ON detail.event_id = event.id
+    CROSS JOIN LATERAL (SELECT pg_catalog.convert_from(detail.body, 'UTF8')::jsonb) AS said (facts)
+    WHERE event.id >= audit.uuid_floor(pg_catalog.now() - interval '10 minutes')
+      AND detail.event_id >= audit.uuid_floor(pg_catalog.now() - interval '10 minutes')
+      AND event.xid = pg_catalog.pg_current_xact_id() AND event.workspace_id IS NULL AND event.action = OLD.action
+      AND pg_catalog.left(said.facts ->> 'source', 200) = OLD.source
+      AND said.facts ->> 'minute' = pg_catalog.to_char(OLD.minute AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"');
+  IF taken > told THEN
+    RAISE EXCEPTION '% refusals of % are not told: no event of this transaction stands for them', taken - told, OLD.source
+      USING ERRCODE = '{UNAUDITED}';
+  END IF;
+  RETURN NULL;
+END
+""",  # noqa: S608  composed of constants
+)
+
 NEWEST_CHANGES = Function(
     name="newest_changes",
     arguments="types text[], ids text[]",

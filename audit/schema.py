@@ -9,8 +9,10 @@ from audit.functions import (
     ACCEPT_EVENT,
     ALGORITHM,
     NEWEST_CHANGES,
+    ONLY_COUNT,
     ONLY_END,
     ONLY_ERASE,
+    REFUSAL_TOLD,
     REFUSE,
     SIGNERS,
     STORE,
@@ -89,6 +91,8 @@ FUNCTIONS = (
     ONLY_END,
     TOLD_KEY,
     NEWEST_CHANGES,
+    ONLY_COUNT,
+    REFUSAL_TOLD,
     COUNT_REVISION,
     KEEP_WORKSPACE,
     ONLY_CHANGED,
@@ -165,11 +169,12 @@ CREATE TABLE audit.detail (
 
 -- How often an unknown source was refused in one minute: the first refusals are events, the rest a count (T26).
 CREATE TABLE audit.refusal (
-  source text NOT NULL,
-  minute timestamptz NOT NULL,
+  -- Bounded, so that no row of somebody who took a door over stops the next event that tells of refusals.
+  source text NOT NULL CHECK (length(source) <= 200),
+  minute timestamptz NOT NULL CHECK (isfinite(minute) AND extract(epoch FROM minute) > 0),
   action text NOT NULL,
-  count bigint NOT NULL,
-  reported bigint NOT NULL,
+  count bigint NOT NULL CHECK (count BETWEEN 1 AND 1000000000),
+  reported bigint NOT NULL CHECK (reported BETWEEN 0 AND count),
   PRIMARY KEY (source, minute, action)
 );
 """
@@ -201,6 +206,16 @@ CREATE TRIGGER audit_only_erase BEFORE UPDATE OR DELETE ON audit.detail FOR EACH
 ALTER TABLE audit.detail ENABLE ALWAYS TRIGGER audit_only_erase;
 CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit.detail EXECUTE FUNCTION audit.refuse();
 ALTER TABLE audit.detail ENABLE ALWAYS TRIGGER audit_no_truncate;
+CREATE TRIGGER audit_only_count BEFORE UPDATE OR DELETE ON audit.refusal FOR EACH ROW EXECUTE FUNCTION audit.only_count();
+ALTER TABLE audit.refusal ENABLE ALWAYS TRIGGER audit_only_count;
+CREATE CONSTRAINT TRIGGER audit_counts_told AFTER UPDATE OF reported ON audit.refusal DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW WHEN (NEW.reported > OLD.reported) EXECUTE FUNCTION audit.refusal_told();
+ALTER TABLE audit.refusal ENABLE ALWAYS TRIGGER audit_counts_told;
+CREATE CONSTRAINT TRIGGER audit_count_taken AFTER DELETE ON audit.refusal DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW WHEN (OLD.count > OLD.reported) EXECUTE FUNCTION audit.refusal_told();
+ALTER TABLE audit.refusal ENABLE ALWAYS TRIGGER audit_count_taken;
+CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit.refusal EXECUTE FUNCTION audit.refuse();
+ALTER TABLE audit.refusal ENABLE ALWAYS TRIGGER audit_no_truncate;
 """
 
 # CASE, because it alone fixes the order: audit.ws() raises where no workspace is in scope, and the instance log has none.
@@ -212,7 +227,7 @@ GRANT USAGE ON SCHEMA audit TO prov_web, prov_gateway, prov_worker, prov_sealer,
 GRANT SELECT, INSERT ON audit.event, audit.detail TO prov_web, prov_gateway, prov_worker;
 GRANT SELECT ON audit.event, audit.detail TO prov_audit_read;
 GRANT SELECT ON audit.key TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read;
-GRANT SELECT, INSERT, UPDATE, DELETE ON audit.refusal TO prov_web, prov_gateway;
+GRANT SELECT, INSERT, UPDATE (count, reported), DELETE ON audit.refusal TO prov_web, prov_gateway;
 GRANT SELECT ON public.django_migrations TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read, prov_retention;
 """
 

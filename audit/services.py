@@ -173,15 +173,15 @@ def record_anonymous(*, event: Event, source: str, reason: str = "", detail: Map
 
     An attacker must not be able to fill the log (T26): the 1st, 10th, 100th, … refusal of a minute is an event of the
     instance log, whose `gap` says how many it stands for; what was counted and not told when the minute ended is told
-    with the next one. `source` is an address or a key prefix and goes only into erasable detail.
+    with the next one of its type. Postgres lets no count go that no event tells of. `source` is an address or a key prefix and goes only into erasable detail.
     """
     with transaction.atomic():
-        count = _count_refusal(source, event)
-        told = _untold() if count == 1 else []
+        count, minute = _count_refusal(source, event)
+        told = [_refusal_entry(refusals, {}) for refusals in (_untold(event) if count == 1 else ())]
         if _is_power_of_ten(count):
-            told.append(_Refusals(source=source, event=event, minute=None, gap=_tell(source, event, count)))
-        facts = {"reason": reason, **(detail or {})}
-        record_all(actor=_anonymous(source), entries=[_refusal_entry(refusals, facts) for refusals in told])
+            now = _Refusals(source=source, event=event, minute=minute, gap=_tell(source, event, count))
+            told.append(_refusal_entry(now, {"reason": reason, **(detail or {})}))
+        record_all(actor=_anonymous(source), entries=told)
     return count
 
 
@@ -303,26 +303,28 @@ def _workspace(actor: Actor, target: Recordable) -> UUID | None:
 
 @dataclass(frozen=True, slots=True)
 class _Refusals:
-    """Refusals of one source and minute that one event tells; `minute` is None for the current one."""
+    """Refusals of one source and minute that one event tells."""
 
     source: str
     event: Event
-    minute: datetime | None
+    minute: datetime
     gap: int
 
 
-def _count_refusal(source: str, event: Event) -> int:
+def _count_refusal(source: str, event: Event) -> tuple[int, datetime]:
+    """How many there are now, and the minute they are counted in, by the clock of the database."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             INSERT INTO audit.refusal (source, minute, action, count, reported)
             VALUES (%s, date_trunc('minute', now()), %s, 1, 0)
             ON CONFLICT (source, minute, action) DO UPDATE SET count = refusal.count + 1
-            RETURNING count
+            RETURNING count, minute
             """,
             [source[:200], event.value],
         )
-        return int(cursor.fetchone()[0])
+        count, minute = cursor.fetchone()
+        return count, minute
 
 
 def _tell(source: str, event: Event, count: int) -> int:
@@ -341,29 +343,31 @@ def _tell(source: str, event: Event, count: int) -> int:
         return count - int(cursor.fetchone()[0]) - 1
 
 
-def _untold() -> list[_Refusals]:
-    """Take what earlier minutes counted and did not tell, a bounded number at a time, and drop those minutes."""
+def _untold(event: Event) -> list[_Refusals]:
+    """Take what earlier minutes counted of this type and did not tell, a bounded number at a time; those minutes go.
+
+    Of this type alone: not every process may tell of the others.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
             DELETE FROM audit.refusal WHERE (source, minute, action) IN (
-              SELECT source, minute, action FROM audit.refusal WHERE minute < date_trunc('minute', now())
-              ORDER BY minute LIMIT 50 FOR UPDATE SKIP LOCKED)
-            RETURNING source, action, minute, count - reported
-            """
+              SELECT source, minute, action FROM audit.refusal
+              WHERE minute < date_trunc('minute', now()) AND action = %s ORDER BY minute LIMIT 50 FOR UPDATE SKIP LOCKED)
+            RETURNING source, minute, count - reported
+            """,
+            [event.value],
         )
-        rows = [(source, Event.named(action), minute, count) for source, action, minute, count in cursor.fetchall()]
-    return [_Refusals(source, event, minute, count - 1) for source, event, minute, count in rows if event and count > 0]
+        rows = cursor.fetchall()
+    return [_Refusals(source, event, minute, count - 1) for source, minute, count in rows if count > 0]
 
 
 def _refusal_entry(refusals: _Refusals, facts: Mapping[str, Any]) -> Entry:
-    minute = (refusals.minute or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%MZ")
-    # What was said about the current refusal says nothing about those of an earlier minute.
-    said = dict(facts) if refusals.minute is None else {}
+    minute = refusals.minute.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")
     return Entry(
         event=refusals.event,
         target=Target("source", "anonymous"),
-        detail={**said, "source": refusals.source, "minute": minute, "count": refusals.gap + 1},
+        detail={**facts, "source": refusals.source, "minute": minute, "count": refusals.gap + 1},
         outcome="blocked",
         gap=refusals.gap,
     )
