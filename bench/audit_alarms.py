@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from bench.figures import Figure, Goal
-from bench.ground import SIGNERS, ground
+from bench.ground import ground
+from provenance.held_keys import PROCESSES
 
 
 def measure(*, quick: bool, only: str = "") -> list[Figure]:
@@ -18,7 +19,7 @@ def measure(*, quick: bool, only: str = "") -> list[Figure]:
         read = here.installation.home.read_key
         stage = Stage(
             urls={"owner": here.url("postgres"), "sealer": here.url("sealer"), "worker": here.url("worker")},
-            mac_keys={f"{name}-1": read(f"mac-{name}") for name in SIGNERS},
+            mac_keys={f"{name}-1": read(f"mac-{name}") for name in PROCESSES},
             seeds=(b"e" * 32, b"m" * 32),
             installation="log.bench",
             folder=Path(folder),

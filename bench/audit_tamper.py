@@ -19,7 +19,8 @@ def measure(*, quick: bool, only: str = "") -> list[Figure]:
     cases = QUICK_CASES if quick else CASES
     with ground() as here, tempfile.TemporaryDirectory() as kept, here.connect("postgres") as owner:
         from audit.notes import LogSigner
-        from bench.tampering import World, play
+        from bench.tampering.playing import play
+        from bench.tampering.world import World
 
         world = World(
             owner=owner,

@@ -13,9 +13,15 @@ from provenance.ids import uuid7
 READ_KINDS = (Event.RUN_STARTED, Event.MCP_TOOL_REQUESTED, Event.MCP_TOOL_CALLED, Event.AUTHZ_DENIED)
 
 
-def told(keys: KeyRing, workspace_id: UUID | None, count: int) -> list[SignedEvent]:
-    """Events of tool calls and the like, as a process writes them: no row changes with them."""
-    actor = Actor(kind=ActorKind.AGENT, id=str(uuid7()), label="", workspace_id=workspace_id)
+def told(keys: KeyRing, workspace_id: UUID | None, count: int, *, labels: bool = False) -> list[SignedEvent]:
+    """Events of tool calls and the like, as a process writes them: no row changes with them.
+
+    `labels`: each has a detail, in which it stands what people call the agent and the tool.
+    """
+    actor = Actor(
+        kind=ActorKind.AGENT, id=str(uuid7()), label="Reads invoices" if labels else "", workspace_id=workspace_id
+    )
+    tool = "erp.look_up" if labels else ""
     run = uuid7()
     context = EventContext(run_id=run, step="look_up", agent_version="7", action_id=uuid7(), environment="production")
     return [
@@ -23,7 +29,7 @@ def told(keys: KeyRing, workspace_id: UUID | None, count: int) -> list[SignedEve
             keys=keys,
             actor=actor,
             event=READ_KINDS[number % len(READ_KINDS)],
-            target=ObjectFacts(type="tool_call", id=str(uuid7())),
+            target=ObjectFacts(type="tool_call", id=str(uuid7()), label=tool),
             workspace_id=workspace_id,
             context=context,
         )
@@ -51,6 +57,15 @@ def raw_columns(event: SignedEvent) -> list[Any]:
     ]
 
 
+def detail_columns(event: SignedEvent) -> list[Any]:
+    """The columns of its detail's row, in the order of `DETAIL_NAMES`."""
+    detail = event.detail
+    if detail is None:
+        return []
+    return [event.id, event.workspace_id, detail.salt, detail.body, detail.media_type, detail.retention_class]
+
+
+DETAIL_NAMES = "event_id, workspace_id, salt, body, media_type, retention_class"
 NAMES = (
     "id, workspace_id, object_type, object_id, rev, op, changed, action, actor_id, actor_type, outcome, risk, run_id, "
     "kid, mac, body"

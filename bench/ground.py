@@ -13,12 +13,12 @@ import django
 import psycopg
 
 from provenance.embedded import EmbeddedPostgres
+from provenance.held_keys import PROCESSES
 from provenance.home import CHECKOUT, DATABASE
 from provenance.processes import Installation
 from provenance.quality import throw_away_servers
 from provenance.servers import ensure_roles
 
-SIGNERS = ("sealer", "web", "gateway", "worker", "setup", "retention")
 CPU_BOUND = "-c synchronous_commit=off"
 """Nobody waits for the disk: what remains is work."""
 
@@ -44,7 +44,7 @@ class Ground:
         from audit.signing import KeyRing
 
         read = self.installation.home.read_key
-        return KeyRing.parse({f"{name}-1": read(f"mac-{name}") for name in SIGNERS}, process)
+        return KeyRing.parse({f"{name}-1": read(f"mac-{name}") for name in PROCESSES}, process)
 
     def signer(self) -> Any:
         """The log's keys of the installation: one database takes no others."""

@@ -22,14 +22,17 @@ PROCESSES = 2
 SEALED_TOLD_EVERY = 1_000_000
 
 
-def load(ground: Ground, workspace: UUID, count: int, *, tells: bool = False) -> None:
-    """Put that many sealed events into a workspace's log. `tells`: say on the way how far it is."""
+def load(ground: Ground, workspace: UUID, count: int, *, tells: bool = False, labels: bool = True) -> None:
+    """Put that many sealed events into a workspace's log, with their details unless `labels` is false.
+
+    `tells`: say on the way how far it is.
+    """
     began = time.monotonic()
     with ground.connect("postgres") as owner, _past_the_guards(owner):
-        _store(ground, workspace, count)
+        _store(ground, workspace, count, labels=labels)
     with ground.connect("postgres") as owner:
         # What autovacuum has done in a log that grew: without it, one reading would pay for the next.
-        owner.execute("VACUUM (ANALYZE) audit.event")
+        owner.execute("VACUUM (ANALYZE) audit.event, audit.detail")
     if tells:
         _tell(f"{count:,} events are stored", began)
     _seal(ground, tells=tells, began=began)
@@ -37,12 +40,12 @@ def load(ground: Ground, workspace: UUID, count: int, *, tells: bool = False) ->
         owner.execute("VACUUM (ANALYZE) audit.leaf, audit.tile, audit.checkpoint")
 
 
-def _store(ground: Ground, workspace: UUID, count: int) -> None:
+def _store(ground: Ground, workspace: UUID, count: int, *, labels: bool) -> None:
     """Processes side by side, because signing in Python is most of it."""
     batches = [min(BATCH, count - start) for start in range(0, count, BATCH)]
     context = multiprocessing.get_context("fork")
     workers = [
-        context.Process(target=_write, args=(ground, workspace, batches[number::PROCESSES]))
+        context.Process(target=_write, args=(ground, workspace, batches[number::PROCESSES], labels))
         for number in range(PROCESSES)
     ]
     for worker in workers:
@@ -53,16 +56,20 @@ def _store(ground: Ground, workspace: UUID, count: int) -> None:
         raise RuntimeError("the log could not be loaded")
 
 
-def _write(ground: Ground, workspace: UUID, batches: list[int]) -> None:
+def _write(ground: Ground, workspace: UUID, batches: list[int], labels: bool) -> None:
     keys = ground.keys("worker")
     with ground.connect("postgres", options=CPU_BOUND) as owner:
         for size in batches:
-            made = events.told(keys, workspace, size)
+            made = events.told(keys, workspace, size, labels=labels)
             with owner.transaction(), owner.cursor() as cursor:
                 ((xid,),) = cursor.execute("SELECT pg_current_xact_id()::text").fetchall()
                 with cursor.copy(f"COPY audit.event (xid, {events.NAMES}) FROM STDIN") as copy:
                     for event in made:
                         copy.write_row([xid, *events.raw_columns(event)])
+                if labels:
+                    with cursor.copy(f"COPY audit.detail ({events.DETAIL_NAMES}) FROM STDIN") as copy:
+                        for event in made:
+                            copy.write_row(events.detail_columns(event))
 
 
 def _seal(ground: Ground, *, tells: bool, began: float) -> None:
@@ -81,14 +88,16 @@ def _seal(ground: Ground, *, tells: bool, began: float) -> None:
 
 @contextmanager
 def _past_the_guards(owner: psycopg.Connection[Any]) -> Iterator[None]:
-    owner.execute("ALTER TABLE audit.event DISABLE TRIGGER USER")
+    for table in ("event", "detail"):
+        owner.execute(f"ALTER TABLE audit.{table} DISABLE TRIGGER USER")
     yield
-    for (name,) in owner.execute(_TRIGGERS).fetchall():
-        owner.execute(f"ALTER TABLE audit.event ENABLE ALWAYS TRIGGER {name}")
+    for table in ("event", "detail"):
+        for (name,) in owner.execute(_TRIGGERS, [f"audit.{table}"]).fetchall():
+            owner.execute(f"ALTER TABLE audit.{table} ENABLE ALWAYS TRIGGER {name}")
 
 
 def _tell(words: str, began: float) -> None:
     print(f"  {words}, {time.monotonic() - began:.0f} s", file=sys.stderr)
 
 
-_TRIGGERS = "SELECT quote_ident(tgname) FROM pg_trigger WHERE tgrelid = 'audit.event'::regclass AND NOT tgisinternal"
+_TRIGGERS = "SELECT quote_ident(tgname) FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal"

@@ -5,7 +5,8 @@ A short seeded form; `./manage.py bench audit-tamper` plays 10,000 cases.
 
 import pytest
 
-from bench.tampering import MUTATIONS, World, play
+from bench.tampering.playing import MUTATIONS, play
+from bench.tampering.world import World
 from tests import databases
 from tests.audit import sealing
 
