@@ -8,10 +8,13 @@ class ApprovalsConfig(AppConfig):
     name = "approvals"
 
     def ready(self) -> None:
-        """Put the inbox into the navigation, and the deadlines among the sweeps."""
+        """Put the inbox into the navigation, the deadlines among the sweeps, and say what searches name."""
         from approvals import selectors, services  # noqa: PLC0415  they need the models, which are loaded by now
+        from approvals.models import ApprovalRequest  # noqa: PLC0415  as above
+        from audit import names  # noqa: PLC0415  as above
 
         sweeper.register("approvals.sla", services.expire_due)
+        names.rows("approval", Permission.APPROVALS_READ, ApprovalRequest.objects.for_actor, "title", short="AP")
         console.register(
             console.Place(
                 group="work",

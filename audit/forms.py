@@ -1,8 +1,10 @@
 """What people type to find events, to keep what they looked for, and to take it away."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django import forms
@@ -10,11 +12,14 @@ from django.core.exceptions import ValidationError
 from django.http import QueryDict
 from django.utils import timezone
 
+from audit import names
+from audit.evidence import OF_THE_INSTANCE
+from audit.names import MOST_FOUND, Thing
 from audit.selectors import EventFilters, held_id
 from audit.taxonomy import Event
-from provenance.actor import ActorKind
+from provenance.actor import Actor, ActorKind
 from provenance.errors import Invalid, NotFound
-from provenance.ids import parse_public_id
+from provenance.ids import is_short_id, parse_public_id, public_id
 from provenance.risk import Risk
 from provenance.templatetags.console import OUTCOMES
 
@@ -27,6 +32,7 @@ LABELS = {
     "run": "run",
     "risk": "risk",
     "outcome": "outcome",
+    "about": "about",
     "since": "since",
     "until": "until",
     "last": "time",
@@ -70,6 +76,16 @@ def _choices(empty: str, values: Any) -> list[tuple[str, str]]:
     return [("", empty), *((value, value.capitalize()) for value in values)]
 
 
+@dataclass(frozen=True, slots=True)
+class Pill:
+    """A filter in force: what it is, and the address's query without it. `is_or`: it or the pill before it need hold."""
+
+    label: str
+    value: str
+    rest: str
+    is_or: bool = False
+
+
 class EventSearchForm(forms.Form):
     """The filters of the log. All stand in the address, so a view can be sent to a colleague. Times are UTC."""
 
@@ -93,6 +109,13 @@ class EventSearchForm(forms.Form):
     )
     since = forms.DateTimeField(required=False, label="Since, UTC", widget=_moment())
     until = forms.DateTimeField(required=False, label="Until, UTC", widget=_moment())
+    # Things as `names.Thing.key`, with commas; a search for a word fills it.
+    about = forms.CharField(required=False, max_length=600, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        """`actor`: who reads, and so what things may be called by name."""
+        super().__init__(*args, **kwargs)
+        self.actor = actor
 
     def is_narrowed(self) -> bool:
         """Whether a field is wrong: then the fields are shown, and not only the pills."""
@@ -133,6 +156,13 @@ class EventSearchForm(forms.Form):
         except NotFound as error:
             raise ValidationError("A run is named like run_01hz…") from error
 
+    def clean_about(self) -> list[Thing]:
+        """The things, as the reader may call them."""
+        keys = [key for key in self.cleaned_data["about"].split(",") if key]
+        if len(keys) > MOST_FOUND or not all(kind and id_ for kind, _, id_ in (key.partition(":") for key in keys)):
+            raise ValidationError(f"At most {MOST_FOUND} things, each as kind:id, with commas.")
+        return names.known(self.actor, keys)
+
     def clean(self) -> dict[str, Any]:
         """Times in their order; between others there is nothing, and that would look like silence."""
         found = self.cleaned_data
@@ -158,8 +188,14 @@ class EventSearchForm(forms.Form):
             run_id=found["run"],
             risk=Risk(found["risk"]) if found["risk"] else None,
             outcome=found["outcome"],
+            about=[f"{thing.kind}:{id_}" for thing in found["about"] for id_ in thing.ids],
             before=before,
         )
+
+    def is_of_the_instance(self) -> bool:
+        """Whether an event is asked for that belongs to no workspace, and so is in the log of the instance alone."""
+        action = self.cleaned_data["action"]
+        return any(action in {name, name.partition(".")[0]} for name in OF_THE_INSTANCE) if action else False
 
     def periods(self) -> list[tuple[str, str]]:
         """The times that one click chooses: (value, word)."""
@@ -169,25 +205,26 @@ class EventSearchForm(forms.Form):
         """The address's query with its filters and nothing else, in one order: what a view is saved as."""
         return _only_filters(self.data).urlencode()
 
-    def pills(self, query: QueryDict) -> list[tuple[str, str, str]]:
-        """The filters in force in an address: (label, value, the address's query without it)."""
+    def pills(self, query: QueryDict) -> list[Pill]:
+        """The filters in force in an address, each thing of `about` by its name."""
         pills = []
-        outcomes = dict(_OUTCOME_WORDS)
         for name, value in query.items():
             if name not in LABELS or not value:
                 continue
             rest = query.copy()
             for gone in (name, *_NOT_FILTERS):
                 rest.pop(gone, None)
-            shown = value
-            if name == "outcome":
-                shown = outcomes.get(str(value), value)
-            elif name == "last":
-                shown = _LAST.get(str(value), (str(value), None))[0].lower()
-            elif name == "risk" and value in {Risk.MEDIUM, Risk.HIGH}:
-                shown = f"{value} or worse"
-            pills.append((LABELS[name], str(shown), rest.urlencode()))
+            things = self._things() if name == "about" else []
+            for thing in things:
+                others = ",".join(other.key for other in things if other != thing)
+                left = f"{urlencode({name: others})}&{rest.urlencode()}".rstrip("&") if others else rest.urlencode()
+                pills.append(Pill(thing.label, thing.name, left, is_or=thing != things[0]))
+            if not things:
+                pills.append(Pill(LABELS[name], _in_words(name, str(value)), rest.urlencode()))
         return pills
+
+    def _things(self) -> list[Thing]:
+        return self.cleaned_data.get("about", []) if self.is_bound and not self.errors.get("about") else []
 
 
 class SaveViewForm(forms.Form):
@@ -204,6 +241,15 @@ class ExportForm(forms.Form):
     shown = forms.IntegerField(required=False, min_value=0, widget=forms.HiddenInput)
 
 
+def _in_words(name: str, value: str) -> str:
+    """A filter's value as the page's chips and lists spell it."""
+    if name == "outcome":
+        return dict(_OUTCOME_WORDS).get(value, value)
+    if name == "last":
+        return _LAST.get(value, (value, None))[0].lower()
+    return f"{value} or worse" if name == "risk" and value in {Risk.MEDIUM, Risk.HIGH} else value
+
+
 def _held(text: str) -> str:
     try:
         return held_id(text)
@@ -212,14 +258,13 @@ def _held(text: str) -> str:
 
 
 def understood(text: str) -> tuple[str, str] | None:
-    """The filter that a text names: `run.failed`, `run_01…`, `high`, `refused`, `actor:01a2…`. None for anything else.
-
-    There is no search for words: names of people and objects lie in details that can be erased.
-    """
+    """The filter that a text spells: `run.failed`, `run_01…`, `high`, `refused`, `actor:01a2…`. None for anything else."""
     text = text.strip()
-    name, separator, value = (part.strip() for part in text.partition(":"))
-    if separator and name.lower() in _NAMES:
-        field = _NAMES[name.lower()]
+    prefix, separator, value = (part.strip() for part in text.partition(":"))
+    field = _NAMES.get(prefix.lower(), "") if separator else ""
+    if field in {"actor_id", "object_id"}:
+        return _of_id(value, field)
+    if field:
         if field == "outcome":
             value = {word.lower(): outcome for outcome, word in _OUTCOME_WORDS}.get(value.lower(), value)
         return field, value.lower() if field in _OF_FEW_WORDS else value
@@ -233,15 +278,37 @@ def understood(text: str) -> tuple[str, str] | None:
     }
     if text.lower() in known:
         return known[text.lower()]
-    if text.startswith("run_"):
-        return "run", text
+    return ("run", text) if text.startswith("run_") else _of_id(text, "object_id")
+
+
+def named_like(text: str) -> list[Event]:
+    """The types of event in whose name or sentence the text stands."""
+    word = text.strip().lower()
+    return [event for event in Event if len(word) > 2 and (word in event.value or word in event.sentence.lower())]
+
+
+def _of_id(text: str, field: str) -> tuple[str, str] | None:
+    """The filter for an id as addresses or events spell it. Names and short ids are for `called`."""
+    if is_short_id(text):
+        return None
     try:
-        return ("object_id", text) if held_id(text) != text else ("object_id", str(UUID(text)))
-    except Invalid:
-        # A short name: the filter says what to write instead.
-        return "object_id", text
+        return (field, text) if held_id(text) != text else (field, str(UUID(text)))
     except ValueError:
         return None
+
+
+def called(actor: Actor, text: str) -> tuple[list[Thing], dict[str, str]]:
+    """The reader's things that a text names, and the filters that find what is told about them; none for too many things.
+
+    `agent:ledger-ops` asks for agents alone.
+    """
+    prefix, separator, name = (part.strip() for part in text.partition(":"))
+    kind = prefix.lower() if separator else ""
+    things = names.find(actor, name if kind in {*names.kinds(), *_NAMES} else text, kind)
+    if len(things) == 1 and things[0].kind == "run":
+        # What happened in it, and not only what was done to it.
+        return things, {"run": public_id("run", UUID(things[0].id)), "about": ""}
+    return things, {"about": ",".join(thing.key for thing in things)} if 0 < len(things) <= MOST_FOUND else {}
 
 
 def _only_filters(query: Mapping[str, Any]) -> QueryDict:

@@ -12,9 +12,9 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from audit import background, exports, narrative, saved_views, selectors
+from audit import background, exports, names, narrative, saved_views, selectors
 from audit.evidence import evidence_pack, frameworks
-from audit.forms import EventSearchForm, EvidenceForm, ExportForm, SaveViewForm, understood
+from audit.forms import EventSearchForm, EvidenceForm, ExportForm, SaveViewForm, called, named_like, understood
 from audit.rail import Point, railed
 from audit.reads import told
 from audit.seal import seal_of
@@ -30,6 +30,7 @@ from provenance.permissions import Permission
 
 COUNTED_AT_MOST = 10_000
 NEW_COUNTED_AT_MOST = 100
+MOST_SUGGESTED = 12
 _TIMELINES = ("user", "agent")
 _OBJECT_PAGES = {"approval": ("approvals:detail", "apr"), "run": ("workflows:run", "run")}
 
@@ -42,7 +43,7 @@ def events(request: PageRequest) -> HttpResponse:
 
     `?at=` shows one event whole beside the others, `?add=` puts a filter into the address.
     """
-    form = EventSearchForm(request.GET)
+    form = EventSearchForm(request.GET, actor=request.actor)
     if request.GET.get("add", "").strip():
         return _with_added(request, form)
     if not form.is_valid():
@@ -79,6 +80,7 @@ def events(request: PageRequest) -> HttpResponse:
             (word, _query(request, last=value, since="", until="", cursor="")) for value, word in form.periods()
         ],
         "views": saved_views.saved_views(request.actor),
+        "is_of_the_instance": form.is_of_the_instance(),
         "export": ExportForm(
             initial={"before": shown_to, "shown": None if count.is_more or paging.before else count.number}
         ),
@@ -94,7 +96,7 @@ def events(request: PageRequest) -> HttpResponse:
 @told
 def tail(request: PageRequest) -> HttpResponse:
     """How many events came after the newest on the screen: asked for every five seconds by a page that is open."""
-    form = EventSearchForm(request.GET)
+    form = EventSearchForm(request.GET, actor=request.actor)
     if not form.is_valid():
         raise Invalid("The filters are not valid.")
     after = parse_public_id("evt", request.GET.get("after", ""))
@@ -226,7 +228,7 @@ def take_evidence(request: PageRequest, framework_id: str) -> FileResponse:
 
 def _wanted(request: PageRequest) -> tuple[EventFilters, ExportForm]:
     """The filters of the address, up to the event that the screen showed last. Raises `Invalid`."""
-    form, sent = EventSearchForm(request.GET), ExportForm(request.POST)
+    form, sent = EventSearchForm(request.GET, actor=request.actor), ExportForm(request.POST)
     if not form.is_valid() or not sent.is_valid():
         raise Invalid("The filters are not valid; nothing was exported.")
     return form.filters(before=sent.cleaned_data["before"]), sent
@@ -244,7 +246,7 @@ def _handed_out(bundle: IO[bytes], name: str) -> FileResponse:
 @require_POST
 def save_view(request: PageRequest) -> HttpResponse:
     """Keep the filters of the address under a name."""
-    search, form = EventSearchForm(request.GET), SaveViewForm(request.POST)
+    search, form = EventSearchForm(request.GET, actor=request.actor), SaveViewForm(request.POST)
     if not search.is_valid() or not form.is_valid():
         raise Invalid("A view needs a name of at most 60 characters, and filters that are valid. Nothing was saved.")
     view = saved_views.save_view(actor=request.actor, name=form.cleaned_data["name"], query=search.kept())
@@ -265,19 +267,25 @@ def remove_view(request: PageRequest, view_id: UUID) -> HttpResponse:
 
 
 def _with_added(request: PageRequest, form: EventSearchForm) -> HttpResponse:
-    """The address with what was typed as a filter; or the page, saying that it is none."""
-    text = request.GET["add"]
-    added = understood(text)
-    if added is None:
-        form.add_error(
-            None,
-            f"“{text[:60]}” names no filter. Write an event (run.failed), a risk, an outcome, the id of a run or of an"
-            " object, or actor: and an id.",
-        )
-        mistyped = {"form": form, "pills": form.pills(request.GET), "seal": seal_of(request.actor), "typed": text}
-        return render(request, "audit/events.html", mistyped, status=Invalid.status)
-    query = _query(request, add="", cursor="", at="", **{added[0]: added[1]})
-    return redirect(f"{reverse('audit:events', args=[request.workspace.slug])}?{query}")
+    """The address with what was typed as a filter; or the page, saying why it is none and what comes close."""
+    text = request.GET["add"].strip()
+    spelled = understood(text)
+    things, filters = ([], dict([spelled])) if spelled else called(request.actor, text)
+    if filters:
+        query = _query(request, add="", cursor="", at="", **filters)
+        return redirect(f"{reverse('audit:events', args=[request.workspace.slug])}?{query}")
+    context = {
+        "form": form,
+        "pills": form.pills(request.GET),
+        "seal": seal_of(request.actor),
+        "typed": text,
+        "too_many": [(thing, _query(request, add="", about=thing.key)) for thing in things[:MOST_SUGGESTED]],
+        "number": len(things),
+        "kinds": [f"{kind}s" for kind in names.kinds()],
+        "kept": form.kept(),
+        "alike": [(event, _query(request, add="", action=event.value)) for event in named_like(text)[:MOST_SUGGESTED]],
+    }
+    return render(request, "audit/events.html", context, status=Invalid.status)
 
 
 def _searched_to(cursor: str | None) -> datetime | None:

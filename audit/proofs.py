@@ -35,22 +35,24 @@ class AnotherLog(Conflict):
 
 
 def event_proof(tree: Tree, event_id: UUID) -> str:
-    """The `.tlog-proof` of one event in the newest checkpoint (c2sp.org/tlog-proof@v1).
+    """The `.tlog-proof` of one event in the first published checkpoint that holds it (c2sp.org/tlog-proof@v1).
+
+    It is the one that the event's page names, and stays the same however the log grows.
 
     Its `extra` line is the event itself, as one line of a bundle: with the log's public key the text is all that a
     verifier needs. Raises `NotYetSealed`.
     """
     position = tree.position(event_id)
-    newest = tree.newest_checkpoint(position.log_id) if position else None
+    sealed_in = position.sealed_in if position else None
     rows = tree.execute("SELECT kid, mac, body FROM audit.event WHERE id = %s", [event_id])
-    if position is None or newest is None or newest.checkpoint.size <= position.index or not rows:
+    if position is None or sealed_in is None or not rows:
         raise NotYetSealed
     ((kid, mac, body),) = rows
     leaf = leaf_hash(event_entry(body.encode(), bytes(mac))).hex()
     line = {"idx": position.index, "kid": kid, "mac": bytes(mac).hex(), "leaf": leaf[:8], "body": body}
     extra = orjson.dumps(line)
-    proof = tree.inclusion(position.log_id, position.index, newest.checkpoint.size)
-    return tlog_proof(extra, position.index, proof, newest.note)
+    proof = tree.inclusion(position.log_id, position.index, sealed_in.checkpoint.size)
+    return tlog_proof(extra, position.index, proof, sealed_in.note)
 
 
 def tlog_proof(extra: bytes, index: int, proof: Iterable[bytes], note: str) -> str:

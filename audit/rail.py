@@ -42,23 +42,27 @@ def railed(
 ) -> list[RailRow]:
     """The rows with their points. `newest`: when each log of the workspace was sealed last."""
     sealed_at = max(newest.values(), default=None)
-    wanted = _wanted(rows)
-    found = checkpoints_over(list(wanted.values())) if wanted else {}
-    return [
-        RailRow(row, _point(row, sealed_at), found.get(wanted[number]) if number in wanted else None)
-        for number, row in enumerate(rows)
-    ]
+    places = [_place(row) for row in rows]
+    wanted = [place for place in places if place]
+    found = checkpoints_over(wanted) if wanted else {}
+    standing = _standing([found.get(place) if place else None for place in places])
+    return [RailRow(row, _point(row, sealed_at), above) for row, above in zip(rows, standing, strict=True)]
 
 
-def _wanted(rows: Sequence[EventRow]) -> dict[int, Wanted]:
-    """Above which rows a checkpoint is to stand: the first sealed one, and then at a distance."""
-    wanted: dict[int, Wanted] = {}
-    last = -ROWS_BETWEEN
-    for number, row in enumerate(rows):
-        if row.log_id is not None and row.log_index is not None and number - last >= ROWS_BETWEEN:
-            wanted[number] = (row.log_id, row.log_index)
-            last = number
-    return wanted
+def _place(row: EventRow) -> Wanted | None:
+    return (row.log_id, row.log_index) if row.log_id is not None and row.log_index is not None else None
+
+
+def _standing(over: Sequence[SignedCheckpoint | None]) -> list[SignedCheckpoint | None]:
+    """Each checkpoint once, above the first row that is in it, and at a distance from the one before."""
+    standing: list[SignedCheckpoint | None] = []
+    last, before = -ROWS_BETWEEN, None
+    for number, checkpoint in enumerate(over):
+        begins = checkpoint is not None and checkpoint != before
+        stands = begins and number - last >= ROWS_BETWEEN
+        standing.append(checkpoint if stands else None)
+        last, before = number if stands else last, checkpoint or before
+    return standing
 
 
 def _point(row: EventRow, sealed_at: datetime | None) -> Point:

@@ -150,6 +150,9 @@ def _kinds(filled: Filled, dice: random.Random) -> dict[str, Callable[[], EventF
         "an object and a type": lambda: EventFilters(
             object_id=dice.choice(filled.objects), actions=[dice.choice(some)]
         ),
+        "about two things": lambda: EventFilters(
+            about=[f"agent:{dice.choice(filled.actors)}", f"tool:{dice.choice(filled.objects)}"]
+        ),
         "nobody": lambda: EventFilters(actor_id="nobody"),
         "what no index knows": lambda: EventFilters(object_type="secret"),
     }

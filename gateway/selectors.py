@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Prefetch
+from django.db.models import Prefetch, Value
+from django.db.models.functions import Concat
 
 from gateway.calls.stages import LONGEST_SECONDS
 from gateway.contract import CallState
@@ -28,6 +29,11 @@ def tools(actor: Actor) -> Any:
     """Every tool with its server."""
     actor.require(Permission.GATEWAY_READ)
     return Tool.objects.for_actor(actor).select_related("server").order_by("server__slug", "name")
+
+
+def tools_by_name(actor: Actor) -> Any:
+    """Every tool with its `full_name`, such as `erp.getVendor`."""
+    return tools(actor).annotate(full_name=Concat("server__slug", Value("."), "name"))
 
 
 def server_named(workspace_id: UUID, name: str) -> str | None:

@@ -10,10 +10,10 @@ class WorkflowsConfig(AppConfig):
     def ready(self) -> None:
         """Plug into approvals (a decision wakes what waits for it, a request shows its run), halts and the navigation."""
         from approvals import origins  # noqa: PLC0415  its models are loaded by now
-        from audit import narrative  # noqa: PLC0415  as above
+        from audit import names, narrative  # noqa: PLC0415  as above
         from provenance.pages import add_panel  # noqa: PLC0415  as above
         from workflows import panels, run_log, wakes  # noqa: PLC0415  as above
-        from workflows.models import Workflow  # noqa: PLC0415  loaded by now
+        from workflows.models import Run, Workflow  # noqa: PLC0415  loaded by now
         from workspaces import scopes  # noqa: PLC0415  as above
 
         origins.register("run_step", wakes.wake_step)
@@ -21,6 +21,8 @@ class WorkflowsConfig(AppConfig):
         scopes.register(
             "workflow", lambda place, name: scopes.id_of(Workflow.objects.for_workspace(place), "wf", name, slug=name)
         )
+        names.rows("workflow", Permission.WORKFLOWS_READ, Workflow.objects.for_actor, "slug", "title")
+        names.rows("run", Permission.RUNS_READ, Run.objects.for_actor, short="R")
         narrative.register("workflows", run_log.teller)
         add_panel("approval", "run", panels.run_of_request)
         add_panel("approval.evidence", "call", panels.call_of_evidence)

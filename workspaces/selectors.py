@@ -1,16 +1,18 @@
 """Reads about workspaces and their people."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import OuterRef
+from django.db.models import OuterRef, Q
 from django.utils import timezone
 
 from audit.loading import attested
 from audit.models import AuditEvent
+from audit.names import Thing, newest
 from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.db import enter
@@ -115,6 +117,18 @@ def former_members(actor: Actor) -> list[Member]:
         if (person := people.get(membership.user_id))
     ]
     return sorted(shown, key=lambda member: member.name.casefold())
+
+
+def members_called(actor: Actor, text: str, ids: Sequence[UUID]) -> list[Thing]:
+    """For searches of the log: members and former ones whose name or address holds the text, or these. Nobody who was erased."""
+    if not actor.may(Permission.MEMBERS_READ):
+        return []
+    memberships = Membership.objects.for_actor(actor).filter(erased_at=None)
+    by_person = dict((memberships.filter(user_id__in=ids) if ids else newest(memberships)).values_list("user_id", "pk"))
+    people = User.objects.filter(pk__in=by_person)
+    if not ids:
+        people = people.filter(Q(name__icontains=text) | Q(email__icontains=text))
+    return [Thing("member", str(person.pk), person.name, (str(by_person[person.pk]),)) for person in people]
 
 
 def open_invitations(actor: Actor) -> list[Invitation]:

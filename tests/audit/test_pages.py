@@ -49,6 +49,15 @@ def test_list_shows_events_and_filters_by_type(workspace, auditor, agent):
     found = client.get(address(workspace, "?action=run.failed"))
     assert "No events match" in found.text
     assert "Remove filter event" in found.text
+    assert re.search(r"Looked for event\s*<b[^>]*>run\.failed</b> in all of the log", found.text)
+    assert "log of the instance" not in found.text
+
+
+@pytest.mark.parametrize("action", ["auth", "auth.login_failed", "user"])
+def test_what_is_in_the_log_of_the_instance_alone_is_said_to_be_there(workspace, auditor, action):
+    found = browser(auditor).get(address(workspace, f"?action={action}"))
+    assert "No events match" in found.text
+    assert "./manage.py audit_export instance FILE.zip" in found.text
 
 
 def test_a_mistyped_event_is_an_error_and_neither_found_nor_exported(workspace, auditor, agent):
@@ -140,12 +149,11 @@ def test_the_fields_are_folded_until_one_is_wrong(workspace, auditor, agent):
         ("outcome: Done", "outcome=success"),
         ("outcome:failure", "outcome=failure"),
         ("who:System", "actor_type=system"),
-        ("actor:someone", "actor_id=someone"),
-        ("Object: a1", "object_id=a1"),
+        ("actor:usr_01m8nrz0z2f2mb6c3rf0n2td45", "actor_id=usr_01m8nrz0z2f2mb6c3rf0n2td45"),
+        ("Object: 01a22b8f-83e2-78a9-b309-782d6b2d3685", "object_id=01a22b8f-83e2-78a9-b309-782d6b2d3685"),
         ("system", "actor_type=system"),
         ("01a22b8f-83e2-78a9-b309-782d6b2d3685", "object_id=01a22b8f-83e2-78a9-b309-782d6b2d3685"),
         ("apr_01m8nrz0z2f2mb6c3rf0n2td45", "object_id=apr_01m8nrz0z2f2mb6c3rf0n2td45"),
-        ("AP-6TSCD", "object_id=AP-6TSCD"),
     ],
 )
 def test_what_is_typed_becomes_a_filter_in_the_address(workspace, auditor, typed, filter_):
@@ -159,11 +167,20 @@ def test_what_is_typed_becomes_a_filter_in_the_address(workspace, auditor, typed
     assert "risk=" in query
 
 
-def test_what_names_no_filter_is_said_and_searches_nothing(workspace, auditor, agent):
-    answer = browser(auditor).get(address(workspace), {"add": "<b>Maya</b>"})
+@pytest.mark.parametrize("typed", ["<b>Maya</b>", "AP-6TSCD", "actor:someone", "a\x00b", "%", "_"])
+def test_what_names_nothing_is_said_and_searches_nothing(workspace, auditor, agent, typed):
+    answer = browser(auditor).get(address(workspace), {"add": typed})
     assert answer.status_code == 422
-    assert "“&lt;b&gt;Maya&lt;/b&gt;” names no filter" in answer.text
+    assert "Nothing here is called" in answer.text
     assert "agent.created" not in answer.text
+    assert "<b>Maya</b>" not in answer.text
+    assert "Export" not in answer.text
+
+
+def test_a_word_that_events_have_leads_to_them(workspace, auditor):
+    answer = browser(auditor).get(address(workspace), {"add": "erased", "risk": "low"})
+    (href,) = re.findall(r'href="\?([^"]*)">member\.erased</a>', answer.text)
+    assert html.unescape(href) == "risk=low&action=member.erased"
 
 
 def test_an_event_opens_beside_the_others_at_an_address_of_its_own(workspace, auditor, agent, logged):
@@ -191,6 +208,29 @@ def test_the_line_shows_what_is_sealed_and_what_is_not(workspace, auditor, admin
     assert 'class="lk gap"' not in page
     # The checkpoint stands on the line above the newest event that is in it.
     assert page.index("run.failed") < page.index(f"Checkpoint {newest.size}") < page.index("run.started")
+
+
+def test_the_proof_file_is_of_the_checkpoint_that_the_page_names_however_the_log_grows(
+    workspace, auditor, admin, agent, logged
+):
+    event = public_id("evt", logged(Event.AGENT_CREATED)[0].pk)
+    sealing.seal()
+    size = sealing.checkpoints(workspace.id)[-1].size
+    with enter(workspace.id):
+        record(actor=admin, event=Event.RUN_STARTED, target=Target("run", "1"))
+    sealing.seal()
+    client = browser(auditor)
+    assert f"Inside checkpoint {size}" in client.get(address(workspace, f"{event}/")).text
+    proof = client.get(address(workspace, f"{event}/proof")).text
+    assert proof.split("\n\n")[1].splitlines()[1] == str(size)
+
+
+def test_each_checkpoint_stands_once_on_the_line(workspace, auditor, admin):
+    with enter(workspace.id):
+        for number in range(20):
+            record(actor=admin, event=Event.RUN_STARTED, target=Target("run", str(number)))
+    sealing.seal()
+    assert browser(auditor).get(address(workspace)).text.count('<b class="strong">Checkpoint ') == 1
 
 
 def test_an_event_that_the_sealed_log_does_not_hold_breaks_the_line(workspace, auditor, admin, logged):

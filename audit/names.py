@@ -1,0 +1,136 @@
+"""What people call things, so that the log can be searched by it: a port that each floor fills with its own kinds.
+
+Labels lie in details of events, which can be erased and are not searched. A name is looked up among the rows that the
+reader may see, the newest of each kind, and the log is asked for their ids, which its indexes know.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
+from audit.selectors import PATIENCE_SECONDS, EventFilters, search
+from provenance.actor import Actor
+from provenance.api import Paging
+from provenance.ids import is_short_id, short_id
+from provenance.permissions import Permission
+
+MOST_LOOKED_AT = 2000
+"""So many of the newest rows of a kind are looked at for a name."""
+MOST_FOUND = 6
+"""More than that are too many to look for at once."""
+LITERAL = "id"
+"""The kind of what has no row: a part of the platform, or a page, under its name in events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """Something that events are about. `also` are further ids under which they know it."""
+
+    kind: str
+    id: str
+    name: str
+    also: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What kind of thing it is, for people."""
+        return "about" if self.kind == LITERAL else self.kind.replace("_", " ")
+
+    @property
+    def key(self) -> str:
+        """How it stands in an address."""
+        return f"{self.kind}:{self.id}"
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Every id by which events name it."""
+        return (self.id, *self.also)
+
+
+Finder = Callable[[Actor, str, Sequence[UUID]], Iterable[Thing]]
+"""The reader's things with these ids, or, without ids, those that the text names. Empty for who may not see such rows."""
+
+_finders: dict[str, Finder] = {}
+
+
+def register(kind: str, finder: Finder) -> None:
+    """Let a floor say what it calls its things. Called in `ready()`."""
+    _finders[kind] = finder
+
+
+def rows(
+    kind: str, permission: Permission, query: Callable[[Actor], QuerySet[Any]], *names: str, short: str = ""
+) -> None:
+    """Register rows that have their names in columns of their own. `short`: the letters of their short ids, if pages show them."""
+
+    def find(actor: Actor, text: str, ids: Sequence[UUID]) -> Iterable[Thing]:
+        if not actor.may(permission):
+            return []
+        found = query(actor).filter(pk__in=ids) if ids else named(query(actor), text, *names, short=short)
+        # What has no name of its own is shown by its short id.
+        called = found.values_list("pk", names[0] if names else "pk")
+        return [Thing(kind, str(pk), name if names else short_id(short, pk)) for pk, name in called[:MOST_LOOKED_AT]]
+
+    register(kind, find)
+
+
+def newest(query: QuerySet[Any]) -> QuerySet[Any]:
+    """So many rows as are looked at for a name."""
+    return query.filter(pk__in=query.order_by("-pk").values("pk")[:MOST_LOOKED_AT])
+
+
+def named(query: QuerySet[Any], text: str, *names: str, short: str = "") -> QuerySet[Any]:
+    """The newest rows in one of whose columns the text stands, or whose short id it is."""
+    if is_short_id(text.upper()):
+        newest_ids = query.order_by("-pk").values_list("pk", flat=True)[:MOST_LOOKED_AT] if short else []
+        return query.filter(pk__in=[pk for pk in newest_ids if short_id(short, pk) == text.upper()])
+    holds = [Q((f"{name}__icontains", text)) for name in names]
+    return newest(query).filter(reduce(or_, holds)) if holds else query.none()
+
+
+def find(actor: Actor, text: str, kind: str = "") -> list[Thing]:
+    """What the text names, of one kind or of any: what is called exactly so, else all whose name holds it."""
+    text = text.strip()
+    # What no name can hold, Postgres would refuse with an error.
+    if not text or not text.isprintable():
+        return []
+    wanted = {kind: _finders[kind]} if kind in _finders else _finders
+    found = [thing for finder in wanted.values() for thing in finder(actor, text, [])]
+    exact = [thing for thing in found if thing.name.casefold() == text.casefold()]
+    return sorted(exact or found, key=lambda thing: (thing.kind, thing.name)) or _literal(actor, text)
+
+
+def known(actor: Actor, keys: Iterable[str]) -> list[Thing]:
+    """What `Thing.key` told, in that order. What is not there any more, or is not shown to the reader, keeps its id as its name."""
+    wanted = [key.partition(":")[::2] for key in keys]
+    found: dict[tuple[str, str], Thing] = {}
+    for kind in {kind for kind, _id in wanted} & _finders.keys():
+        ids = [UUID(id_) for one, id_ in wanted if one == kind and _is_uuid(id_)]
+        found |= {(thing.kind, thing.id): thing for thing in (_finders[kind](actor, "", ids) if ids else [])}
+    return [found.get((kind, id_), Thing(kind, id_, id_)) for kind, id_ in wanted]
+
+
+def kinds() -> list[str]:
+    """What can be looked for by name."""
+    return sorted(_finders)
+
+
+def _literal(actor: Actor, text: str) -> list[Thing]:
+    """The text itself, where a recent event names exactly that: parts of the platform have names and no rows."""
+    thing = Thing(LITERAL, text, text)
+    about = EventFilters(about=[thing.key])
+    told, _cursor = search(actor=actor, filters=about, paging=Paging(limit=1), patience_seconds=PATIENCE_SECONDS)
+    return [thing] if told else []
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
