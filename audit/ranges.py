@@ -256,7 +256,7 @@ def _check_details(
     connection: psycopg.Connection[Any], keys: KeyRing, bound: Mapping[str, Bound], found: Checked
 ) -> None:
     details = StoredDetails(connection, keys, found.range.workspace_id)
-    seen = details.check({UUID(identity): signed for identity, signed in bound.items()})
+    seen = details.check(bound)
     found.details += seen.details
     found.erased += seen.erased
     found.flaws += [Flaw(index, "detail", words, str(event_id)) for index, event_id, words in seen.problems]
