@@ -144,7 +144,7 @@ class Sealer:
     def seal(self) -> bool:
         """Seal what was committed since the pass before; whether it had to stop at `most_events`."""
         connection = self._open()
-        with _no_collection(), connection.transaction():
+        with no_collection(), connection.transaction():
             # First of all, and before this transaction has an id of its own: the snapshot of everything that follows.
             row = connection.execute(sql.STATE).fetchone()
             if row is None or row[0] != self._lease.fence:
@@ -299,7 +299,7 @@ class Sealer:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Rows hold no cycles, and Python's collector would look at all of them again and again: a third of a pass."""
     was_on = gc.isenabled()
     gc.disable()
