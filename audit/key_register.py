@@ -74,9 +74,7 @@ def held_against(connection: psycopg.Connection[Any], keys: KeyRing, log_keys: S
             "SELECT FROM audit.checkpoint WHERE signatures IS NOT NULL LIMIT 1"
         ).fetchone()
     of_events = [replaced for event, facts in tellings if (replaced := _Replaced.parse(event, facts))]
-    rotations = {
-        facts["rotation"] for event, facts in tellings if process_of(event.kid) == "sealer" and "rotation" in facts
-    }
+    rotations = {facts["new"]: facts["rotation"] for event, facts in tellings if process_of(event.kid) == "sealer"}
     found = Register(ends=_ends(of_events))
     found.problems += _of_events([row for row in rows if row.purpose == "event"], keys, of_events, found.ends)
     log_rows = [row for row in rows if row.purpose != "event"]
@@ -147,7 +145,9 @@ def _of_events(
 # --- Keys of the log -------------------------------------------------------------------------------------------------
 
 
-def _of_the_log(rows: Sequence[Row], log_keys: Sequence[LogKey], rotations: set[str], *, is_begun: bool) -> list[str]:
+def _of_the_log(
+    rows: Sequence[Row], log_keys: Sequence[LogKey], rotations: Mapping[str, str], *, is_begun: bool
+) -> list[str]:
     known = {key.kid: key for key in log_keys}
     stored = {row.kid for row in rows}
     problems = []
@@ -165,8 +165,9 @@ def _of_the_log(rows: Sequence[Row], log_keys: Sequence[LogKey], rotations: set[
             problems.append(f"The key {row.kid} is registered, and is not among the keys of the log")
             continue
         problems += _differences(row, alg=key.algorithm, db_role=None, vkey=key.material, rotation=row.rotation)
-        if row.rotation and (row.rotation not in rotations or not _leads_to(row.rotation, key)):
-            problems.append(f"The key {row.kid} is registered with a rotation that no signed event tells")
+        told_of = rotations.get(row.kid, "")
+        if row.rotation != told_of or (told_of and not _leads_to(told_of, key)):
+            problems.append(f"The rotation of the key {row.kid} is not the one that was told")
     return problems
 
 
@@ -191,6 +192,11 @@ def _differences(row: Row, **wanted: str | None) -> list[str]:
     ]
 
 
-_ROWS = "SELECT kid, purpose, alg, db_role::text, vkey, rotation, not_after FROM audit.key ORDER BY kid"
+# No later than Python can say: infinity is an end, too.
+_ROWS = """
+SELECT kid, purpose, alg, db_role::text, vkey, rotation,
+       CASE WHEN not_after IS NOT NULL THEN GREATEST(LEAST(not_after, '9000-01-01'), '2000-01-01') END
+FROM audit.key ORDER BY kid
+"""
 # The first by id and not by place, because by id there is an index: any that is younger shows that what follows is late.
 _YOUNGER = "SELECT idx FROM audit.leaf WHERE log_id = %s AND event_id >= %s ORDER BY event_id LIMIT 1"

@@ -5,7 +5,8 @@ erased a signed event must tell. Everything else that stands beside a detail (it
 from the event.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,7 +24,7 @@ from audit.tree_schema import DETAIL_COMMITMENTS, STRAY_DETAILS, TOLD_FACTS
 from provenance.held_keys import process_of
 from provenance.ids import uuid7_floor, uuid7_time
 
-AT_ONCE = 512
+AT_ONCE = 256
 """Leaves whose details are asked for together."""
 MEDIA_TYPE = "application/json"
 TOLD_BEFORE, TOLD_AFTER = timedelta(minutes=15), timedelta(hours=1)
@@ -36,28 +37,24 @@ _FLOORS = {item.value: timedelta(days=item.floor_days) for item in RetentionClas
 _CLASSES = {event.value: class_of(event).value for event in Event}
 
 
-class Bound(NamedTuple):
-    """A genuine event: where it stands, what it commits to in hex (None: it has no detail), and its type."""
-
-    place: int
-    commitment: str | None
-    action: str
+Bound = tuple[int, str | None, str]
+"""A genuine event: where it stands, what it commits to in hex (None: it has no detail), and its type."""
 
 
 class Problem(NamedTuple):
     """What is wrong with the detail of the event at that index."""
 
     place: int
-    event_id: UUID
+    event_id: str
     words: str
 
 
 class Stored(NamedTuple):
     """A row of `audit.detail`, with what its salt and body commit to."""
 
-    event_id: UUID
-    workspace_id: UUID | None
-    commitment: bytes | None
+    event_id: str
+    workspace_id: str | None
+    commitment: str | None
     media_type: str
     retention_class: str
     erased_at: datetime | None
@@ -82,90 +79,97 @@ class StoredDetails:
     _told: dict[UUID, "Erasure | None"] = field(default_factory=dict)
 
     def check(self, bound: Mapping[str, Bound]) -> Seen:
-        """Hold the details of these events against them. What writers, erasures and leaving months do meanwhile is no flaw."""
+        """Hold the details of these events, by id, against them.
+
+        What writers, erasures and leaving months do meanwhile is no flaw.
+        """
         seen = Seen()
         # Nearly in the order of time, so that each question is about few months.
         ids = sorted(bound)
         for start in range(0, len(ids), AT_ONCE):
-            doubtful = self._doubtful(ids[start : start + AT_ONCE], bound, seen)
-            if not doubtful:
+            piece = {event_id: bound[event_id] for event_id in ids[start : start + AT_ONCE]}
+            rows = self._rows(piece)
+            if self._are_as_signed(piece, rows):
+                seen.details += len(rows)
                 continue
-            found = self._judged(doubtful)
+            found = self._judged(piece, rows)
             if found.problems:
-                found = self._judged_again(doubtful)
+                found = self._judged_again(piece)
             seen.details += found.details
             seen.erased += found.erased
             seen.problems += found.problems
         return seen
 
-    def _doubtful(self, ids: Sequence[str], bound: Mapping[str, Bound], seen: Seen) -> dict[UUID, Bound]:
-        """Those of these events whose details are not right at a glance; the others are counted.
+    def _rows(self, ids: Iterable[str]) -> list[tuple[Any, ...]]:
+        """The rows of `Stored`. As text and undivided, because making values of them is what costs."""
+        with self.connection.cursor(binary=True) as cursor:
+            return cursor.execute(_STORED, [f"{{{','.join(ids)}}}"]).fetchall()
 
-        Most details are as they were, and to make values of their rows would cost more than all else of their events.
-        """
+    def _are_as_signed(self, bound: Mapping[str, Bound], rows: Sequence[tuple[Any, ...]]) -> bool:
+        """Whether there is nothing to look into: each detail that must be there is, once, and nothing else."""
         workspace = str(self.workspace_id) if self.workspace_id else None
-        beside = {action: (workspace, MEDIA_TYPE, name) for action, name in _CLASSES.items()}
-        awaited = {event_id for event_id in ids if bound[event_id][1] is not None}
-        doubtful = []
-        rows = self.connection.execute(_AT_A_GLANCE, ["{" + ",".join(ids) + "}"], binary=True).fetchall()
-        for row in rows:
-            event_id = row[0]
-            _place, signed, action = bound[event_id]
-            if signed is None or row[1] != signed or row[2:] != beside.get(action):
-                doubtful.append(event_id)
-            awaited.discard(event_id)
-        seen.details += len(rows) - len(doubtful)
-        return {UUID(event_id): bound[event_id] for event_id in (*doubtful, *awaited)}
+        wanted = {
+            (event_id, workspace, commitment, MEDIA_TYPE, _CLASSES.get(action), None)
+            for event_id, (_place, commitment, action) in bound.items()
+            if commitment is not None
+        }
+        return len(rows) == len(wanted) and wanted.issuperset(rows) and len(set(rows)) == len(rows)
 
-    def _judged_again(self, bound: Mapping[UUID, Bound]) -> Seen:
+    def _judged_again(self, bound: Mapping[str, Bound]) -> Seen:
         """In one snapshot with the events: their month may have left since they were read."""
         with self.connection.transaction():
             self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            rows = self.connection.execute("SELECT id FROM audit.event WHERE id = ANY (%s)", [list(bound)]).fetchall()
-            return self._judged({event_id: bound[event_id] for (event_id,) in rows})
+            kept = self.connection.execute(
+                "SELECT id::text FROM audit.event WHERE id = ANY (%s::uuid[])", [list(bound)]
+            )
+            still = {event_id: bound[event_id] for event_id in {row[0] for row in kept.fetchall()}}
+            return self._judged(still, self._rows(still))
 
-    def _judged(self, bound: Mapping[UUID, Bound]) -> Seen:
-        rows = self.connection.execute("SELECT * FROM audit.detail_commitments(%s)", [list(bound)]).fetchall()
+    def _judged(self, bound: Mapping[str, Bound], rows: Sequence[tuple[Any, ...]]) -> Seen:
         stored = {detail.event_id: detail for detail in map(Stored._make, rows)}
         told = self._erasures_of([detail for detail in stored.values() if detail.erased_at is not None])
+        several = Counter(row[0] for row in rows)
         problems = [
-            Problem(signed.place, event_id, words)
+            Problem(signed[0], event_id, words)
             for event_id, signed in bound.items()
             if (words := self._problem(signed, stored.get(event_id), told.get(event_id)))
+            or (words := "it has more than one detail" if several[event_id] > 1 else "")
         ]
         return Seen(len(stored), len(told), problems)
 
     def _problem(self, signed: Bound, detail: Stored | None, erasure: "Erasure | None") -> str:
+        _place, commitment, action = signed
         if detail is None:
-            return "its detail is missing" if signed.commitment is not None else ""
-        if signed.commitment is None:
+            return "its detail is missing" if commitment is not None else ""
+        if commitment is None:
             return "it has a detail, and was signed without one"
-        if beside := self._beside(signed, detail):
+        if beside := self._beside(action, detail):
             return beside
         if detail.commitment is not None:
-            return "" if detail.commitment.hex() == signed.commitment else "its detail is not the one that was signed"
+            is_signed = detail.commitment == commitment and detail.erased_at is None
+            return "" if is_signed else "its detail is not the one that was signed"
         return erasure.hindrance(detail) if erasure else "its detail was erased, and no signed event tells of it"
 
-    def _beside(self, signed: Bound, detail: Stored) -> str:
+    def _beside(self, action: str, detail: Stored) -> str:
         """What is wrong with what stands beside a detail, and follows from its event."""
-        if detail.workspace_id != self.workspace_id:
+        if detail.workspace_id != (str(self.workspace_id) if self.workspace_id else None):
             return "its detail is stored for another workspace"
         if detail.media_type != MEDIA_TYPE:
             return "the media type of its detail was changed"
         # Of a type that this version does not know, nobody can say.
-        if detail.retention_class != _CLASSES.get(signed.action, detail.retention_class):
+        if detail.retention_class != _CLASSES.get(action, detail.retention_class):
             return "the retention class of its detail was changed"
         return ""
 
     # --- Erasures ------------------------------------------------------------------------------------------------
 
-    def _erasures_of(self, erased: Sequence[Stored]) -> dict[UUID, "Erasure"]:
+    def _erasures_of(self, erased: Sequence[Stored]) -> dict[str, "Erasure"]:
         """Which signed event tells of each erased detail."""
-        by_time: dict[datetime, set[UUID]] = {}
+        by_time: dict[datetime, set[str]] = {}
         for detail in erased:
             if detail.erased_at is not None:
                 by_time.setdefault(detail.erased_at, set()).add(detail.event_id)
-        found: dict[UUID, Erasure] = {}
+        found: dict[str, Erasure] = {}
         for at, missing in by_time.items():
             for erasure in self._near(at):
                 found |= dict.fromkeys(missing & erasure.events, erasure)
@@ -200,14 +204,14 @@ class Erasure:
 
     kid: str
     at: datetime
-    events: AbstractSet[UUID]
+    events: AbstractSet[str]
     retention_class: str
 
     @classmethod
     def parse(cls, kid: str, event_id: UUID, facts: Mapping[str, Any]) -> "Erasure | None":
         """Of what the event tells; None for words that no process of ours would use: they excuse nothing."""
         try:
-            named = frozenset(UUID(name) for name in facts["events"])
+            named = frozenset(str(UUID(name)) for name in facts["events"])
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
         known = facts.get("class", "")
@@ -223,7 +227,7 @@ class Erasure:
         if self.retention_class != detail.retention_class:
             return f"its detail was erased as one of {self.retention_class}, which it is not"
         floor = _FLOORS[self.retention_class]
-        if self.at - uuid7_time(detail.event_id) < floor - CLOCK_TOLERANCE:
+        if self.at - uuid7_time(UUID(detail.event_id)) < floor - CLOCK_TOLERANCE:
             return f"its detail was erased before the {floor.days} days of its class were over"
         return ""
 
@@ -235,22 +239,24 @@ def stray_details(connection: psycopg.Connection[Any], most: int) -> list[tuple[
 
 def changed_functions(connection: psycopg.Connection[Any]) -> list[str]:
     """What Postgres says of details counts only while it is computed as the code has it."""
-    stored = dict(connection.execute(_SOURCES, [[function.name for function in _ASKED]]).fetchall())
+    stored = connection.execute(_SOURCES, [[function.name for function in _ASKED]]).fetchall()
     return [
         f"The function audit.{function.name} was changed: what it says of details proves nothing"
         for function in _ASKED
-        if stored.get(function.name) != function.source
+        if [row[1:] for row in stored if row[0] == function.name] != [(function.source, SEARCH_PATH)]
     ]
 
 
-_AT_A_GLANCE = """
-SELECT event_id::text, encode(commitment, 'hex'), workspace_id::text, media_type, retention_class
-FROM audit.detail_commitments(%s::uuid[])
-"""
 _ASKED = (DETAIL_COMMITMENTS, TOLD_FACTS, STRAY_DETAILS)
+# The settings too: along another path `sha256` may be somebody else's.
+SEARCH_PATH = ["search_path=pg_catalog, pg_temp"]
 _SOURCES = """
-SELECT proname, CASE count(*) WHEN 1 THEN min(prosrc) END FROM pg_catalog.pg_proc
-WHERE pronamespace = 'audit'::regnamespace AND proname = ANY (%s) GROUP BY proname
+SELECT proname, prosrc, proconfig FROM pg_catalog.pg_proc
+WHERE pronamespace = 'audit'::regnamespace AND proname = ANY (%s)
+"""
+_STORED = """
+SELECT event_id::text, workspace_id::text, encode(commitment, 'hex'), media_type, retention_class, erased_at
+FROM audit.detail_commitments(%s::uuid[])
 """
 _TELLING = f"""
 SELECT id FROM {EVERYWHERE} WHERE {{log}} AND action = %(action)s AND id BETWEEN %(low)s AND %(high)s

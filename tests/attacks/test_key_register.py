@@ -64,6 +64,7 @@ def test_keys_that_were_replaced_as_told_alarm_nobody(home):
 
 CHANGED = [
     ("UPDATE audit.key SET not_after = NULL WHERE kid = 'web-1'", "The key web-1 was told to end at {end} UTC, and is registered without an end"),
+    ("UPDATE audit.key SET not_after = 'infinity' WHERE kid = 'web-1'", "The key web-1 was told to end at {end} UTC, and is registered until 9000-01-01 00:00:00 UTC"),
     ("UPDATE audit.key SET not_after = not_after + interval '1 second' WHERE kid = 'web-1'", "The key web-1 was told to end at {end} UTC, and is registered {later} UTC"),
     ("UPDATE audit.key SET db_role = 'prov_worker' WHERE kid = 'web-2'", "The db_role of the key web-2 was changed"),
     ("UPDATE audit.key SET db_role = 'prov_gateway' WHERE kid = 'worker-1'", "The db_role of the key worker-1 was changed"),
@@ -76,7 +77,7 @@ CHANGED = [
     ("INSERT INTO audit.key (kid, purpose, alg) VALUES ('checkpoint-2', 'checkpoint', 'Ed25519')", "The key checkpoint-2 is registered, and is not among the keys of the log"),
     ("INSERT INTO audit.key (kid, purpose, alg) VALUES ('web-7', 'other', 'x')", "The key web-7 is registered, and is not among the keys of the log"),
     ("UPDATE audit.key SET vkey = reverse(vkey) WHERE kid = 'checkpoint-1'", "The vkey of the key checkpoint-1 was changed"),
-    ("UPDATE audit.key SET rotation = 'x' WHERE kid = 'instance-1'", "The key instance-1 is registered with a rotation that no signed event tells"),
+    ("UPDATE audit.key SET rotation = 'x' WHERE kid = 'instance-1'", "The rotation of the key instance-1 is not the one that was told"),
     ("DELETE FROM audit.key WHERE kid = 'checkpoint-1'", "The key checkpoint-1 of the log is not registered though it signs"),
 ]  # fmt: skip
 
@@ -192,7 +193,9 @@ def test_a_key_of_the_log_that_was_replaced_alarms_nobody_and_its_rotation_is_he
         LogKey.ed25519(b"t" * 32, 1), LogKey.ed25519(b"f" * 32, 2), sealing.ORIGIN, datetime.now(UTC)
     )
     sealing.tamper("UPDATE audit.key SET rotation = %s WHERE kid = 'checkpoint-2'", other.text)
-    words = "The key checkpoint-2 is registered with a rotation that no signed event tells"
+    words = "The rotation of the key checkpoint-2 is not the one that was told"
+    assert verify(home, signer=both).problems == [words]
+    sealing.tamper("UPDATE audit.key SET rotation = '' WHERE kid = 'checkpoint-2'")
     assert verify(home, signer=both).problems == [words]
 
 
