@@ -1,5 +1,6 @@
 """A superuser lays hands on details of events, which no leaf holds: verification names the log and the index (T06, M114)."""
 
+import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -18,7 +19,7 @@ from provenance.ids import uuid7
 from tests import databases, factories
 from tests.attacks.log import told_by
 from tests.audit import sealing
-from tests.audit.test_retention import drop_months, old_events, sweep  # noqa: F401  a fixture
+from tests.audit.test_retention import LONG_AGO, drop_months, expire, old_events, sweep  # noqa: F401  a fixture
 from workspaces import erasure
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("drop_months")]
@@ -212,6 +213,33 @@ def test_a_person_who_was_erased_is_no_flaw_and_each_detail_that_went_is_named(p
     assert report.is_good, report
     ((gone,),) = sealing.rows("SELECT count(*) FROM audit.detail WHERE erased_at IS NOT NULL")
     assert sum(log.erased for log in report.logs) == gone > 0
+
+
+def test_erasures_and_a_month_that_leaves_meanwhile_alarm_nobody(place, as_role, monkeypatch):
+    """Verified again and again while details and a month go: what was read before is looked at once more."""
+    old_events(monkeypatch, LONG_AGO, workspace_id=place.id, count=40, event=Event.MEMBER_ADDED)
+    for days in (100, 101, 102):
+        old_events(monkeypatch, NOW - timedelta(days=days), workspace_id=place.id, count=40)
+    monkeypatch.setattr(retention, "BATCH", 15)
+    stop, reports = threading.Event(), []
+
+    def look():
+        while not stop.is_set():
+            reports.append(verify())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        sweep(as_role)
+        expire(as_role)
+        sealing.seal()
+    finally:
+        stop.set()
+        thread.join()
+    last = verify()
+    assert sum(log.erased for log in last.logs) == 120
+    assert sum(log.expired for log in last.logs) == 40
+    assert all(report.is_good for report in [*reports, last]), [report for report in reports if not report.is_good]
 
 
 def test_another_erasure_excuses_nothing_that_it_does_not_name(place, as_role, monkeypatch):
