@@ -17,6 +17,8 @@ from provenance.permissions import Permission
 
 NO_SEALER = timedelta(seconds=30)
 """Three leases: a change of hands takes one."""
+STALLED = timedelta(minutes=1)
+"""So long must nothing have been published, or must a checkpoint have waited for its signature."""
 WAITING = timedelta(minutes=5)
 """Longer than a transaction may reasonably take to commit: an event's id is older than its commit."""
 SEALER = "sealer"
@@ -43,6 +45,8 @@ class Condition:
     waiting: UUID | None
     sealer: Subject | None
     places: tuple[Subject, ...]
+    sealed_at: datetime | None
+    unsigned_since: datetime | None
 
     @property
     def warnings(self) -> list[str]:
@@ -70,23 +74,30 @@ class Condition:
         """Why events are not sealed as they should be; empty when they are. Says nothing before the first sealer."""
         if self.sealer and self.leased_until is not None and self.now - self.leased_until > NO_SEALER:
             return f"No sealer has been at work since {_minute(self.leased_until)}: start one."
-        if self.waiting is not None and self.now - uuid7_time(self.waiting) > WAITING:
-            return f"An event has waited for the sealer since {_minute(uuid7_time(self.waiting))}."
+        if self.unsigned_since is not None and self.now - self.unsigned_since > STALLED:
+            return f"Checkpoints have waited for their signature since {_minute(self.unsigned_since)}; {_LOG_SAYS_WHY}"
+        if self.waiting is not None:
+            # Its id is older than its commit, so that it alone says little; that nothing at all was published says more.
+            since = uuid7_time(self.waiting)
+            patience = WAITING if self.sealed_at and self.now - self.sealed_at <= STALLED else STALLED
+            if self.now - since > patience:
+                return f"An event has waited for the sealer since {_minute(since)}; {_LOG_SAYS_WHY}"
         return ""
 
 
 def condition() -> Condition:
     """The state of this moment."""
-    ((now, leased_until, waiting),) = _rows("SELECT clock_timestamp(), * FROM audit.sealing()")
+    ((now, leased_until, waiting, sealed_at, unsigned_since),) = _rows(
+        "SELECT clock_timestamp(), * FROM audit.sealing()"
+    )
     known = [
         Subject(*row)
         for row in _rows("SELECT subject, place, problem, since, at, size FROM audit.status ORDER BY subject")
     ]
     sealer = next((one for one in known if one.name == SEALER), None)
     # Until a sealer has worked here for the first time, its lease is at the beginning of time.
-    return Condition(
-        now, leased_until if sealer else None, waiting, sealer, tuple(one for one in known if one.name != SEALER)
-    )
+    places = tuple(one for one in known if one.name != SEALER)
+    return Condition(now, leased_until if sealer else None, waiting, sealer, places, sealed_at, unsigned_since)
 
 
 def seal_at_the_entrance() -> dict[str, str]:
@@ -104,15 +115,15 @@ def seal_at_the_entrance() -> dict[str, str]:
 
 
 def notices(actor: Actor) -> list[str]:
-    """What each page tells those who may see the log; one short query."""
-    if not actor.may(Permission.AUDIT_READ):
-        return []
-    rows = _rows("SELECT subject, problem FROM audit.status WHERE problem <> '' ORDER BY subject <> 'sealer', subject")
-    return [problem if subject == SEALER else _not_kept(subject, problem) for subject, problem in rows]
+    """What each page tells those who may see the log; two short queries."""
+    return condition().warnings if actor.may(Permission.AUDIT_READ) else []
 
 
 def _not_kept(subject: str, problem: str) -> str:
     return f"The log's checkpoints are not kept by {subject}: {problem}."
+
+
+_LOG_SAYS_WHY = "the sealer's log says why."
 
 
 def _minute(at: datetime) -> str:

@@ -106,14 +106,15 @@ END
 SEALING = Function(
     name="sealing",
     arguments="",
-    returns="TABLE (leased_until timestamptz, waiting uuid)",
+    returns="TABLE (leased_until timestamptz, waiting uuid, sealed_at timestamptz, unsigned_since timestamptz)",
     definer=True,
     execute_by=(*READERS, "sealer"),
     source="""
 DECLARE
   state audit.sealer;
 BEGIN
-  -- Is a sealer at work, and which event has waited longest for it? An id and no content, so for every reader.
+  -- Is a sealer at work, which event has waited longest for it, and when was something published last? No content, so for
+  -- every reader.
   SELECT * INTO state FROM audit.sealer;
   leased_until := NULLIF(state.lease_until, '-infinity');
   -- In another cluster the snapshot says nothing, and the sealer itself finds what it has not sealed.
@@ -128,6 +129,13 @@ BEGIN
          AND NOT EXISTS (SELECT FROM audit.leaf WHERE leaf.event_id = event.id) ORDER BY event.xid LIMIT 1)
     ) AS found ORDER BY found.xid LIMIT 1;
   END IF;
+  -- Whatever is sealed, the log of the instance gets a checkpoint with it.
+  SELECT newest.at INTO sealed_at FROM audit.log AS log CROSS JOIN LATERAL (
+    SELECT checkpoint.at FROM audit.checkpoint AS checkpoint
+    WHERE checkpoint.log_id = log.id AND checkpoint.signatures IS NOT NULL ORDER BY checkpoint.size DESC LIMIT 1
+  ) AS newest WHERE log.workspace_id IS NULL ORDER BY log.epoch DESC LIMIT 1;
+  SELECT checkpoint.at INTO unsigned_since FROM audit.checkpoint AS checkpoint
+    WHERE checkpoint.signatures IS NULL ORDER BY checkpoint.at LIMIT 1;
   RETURN NEXT;
 END
 """,

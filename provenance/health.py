@@ -20,10 +20,11 @@ def alive(_request: HttpRequest) -> JsonResponse:
 def ready(_request: HttpRequest) -> JsonResponse:
     """200 when database, migrations, guards and rights are as the code wants them; else 503 with what is wrong.
 
-    `warnings`: what is wrong with sealing the log. Events are signed and kept all the same, so pages go on being served,
-    and say so.
+    `degraded`, with `warnings`: what is wrong with sealing the log. Events are signed and kept all the same, so pages go on
+    being served, and say so.
     """
     found = problems()
     if found:
         return JsonResponse({"status": "not ready", "problems": found, "warnings": []}, status=503)
-    return JsonResponse({"status": "ready", "problems": [], "warnings": condition().brief})
+    warnings = condition().brief
+    return JsonResponse({"status": "degraded" if warnings else "ready", "problems": [], "warnings": warnings})

@@ -7,13 +7,13 @@ import pytest
 from django.db import transaction
 from django.test import Client
 
-from audit.condition import condition
+from audit.condition import Condition, condition
 from audit.envelope import insert_rows
 from audit.taxonomy import Event
 from audit.watch import STALLED_AFTER, TOLD_EVERY, Watch
 from provenance.actor import Actor
 from provenance.db import database_now
-from provenance.ids import uuid7
+from provenance.ids import uuid7, uuid7_floor
 from tests import databases, factories
 from tests.attacks.log import told_by
 from tests.audit import sealing
@@ -88,7 +88,58 @@ def test_without_a_sealer_it_says_so():
     assert condition().warnings == []
     nobody_seals_for(2)
     assert "No sealer has been at work since" in condition().warnings[0]
-    assert "No sealer has been at work" in Client().get("/readyz").json()["warnings"][0]
+    answer = Client().get("/readyz")
+    assert answer.status_code == 200, "events are signed and kept, so pages stay"
+    assert answer.json()["status"] == "degraded"
+    assert "No sealer has been at work" in answer.json()["warnings"][0]
+
+
+def test_a_sealer_that_holds_its_lease_and_seals_nothing_shows_on_the_probe_and_on_pages(monkeypatch):
+    house = factories.make_workspace()
+    auditor = factories.make_member(house, roles={"auditor"})
+    sealing.seal()
+    assert Client().get("/readyz").json() == {"status": "ready", "problems": [], "warnings": []}
+    monkeypatch.setattr("audit.condition.STALLED", timedelta(0))
+    tell(WORKSPACE)
+    answer = Client().get("/readyz").json()
+    assert answer["status"] == "degraded"
+    assert "An event has waited for the sealer since" in answer["warnings"][0]
+    assert "An event has waited for the sealer" in browser(auditor).get(f"/w/{house.slug}/audit/").content.decode()
+    with sealing.sealer() as one:
+        one.lead()
+        one.seal()
+        assert "waited for their signature" in Client().get("/readyz").json()["warnings"][0]
+        one.publish()
+    assert Client().get("/readyz").json()["status"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("waits", "published", "unsigned", "says"),
+    [
+        (59, None, None, ""),
+        (61, None, None, "An event has waited"),
+        (61, 61, None, "An event has waited"),
+        (61, 59, None, ""),
+        (299, 1, None, ""),
+        (301, 1, None, "An event has waited"),
+        (None, 3600, None, ""),
+        (None, 1, 59, ""),
+        (None, 1, 61, "Checkpoints have waited for their signature"),
+    ],
+)
+def test_what_has_waited_for_a_minute_while_nothing_was_published_is_a_stall(waits, published, unsigned, says):
+    """An event's id is older than its commit: of a log that goes on, only five minutes are one."""
+    now = database_now()
+
+    def ago(seconds):
+        return None if seconds is None else now - timedelta(seconds=seconds)
+
+    found = Condition(
+        now=now, leased_until=now, waiting=waits and uuid7_floor(ago(waits)), sealer=None, places=(),
+        sealed_at=ago(published), unsigned_since=ago(unsigned),
+    )  # fmt: skip
+    assert found.lag.startswith(says)
+    assert bool(found.lag) == bool(says)
 
 
 def test_a_refusal_shows_in_full_on_pages_and_in_short_on_the_probe():
@@ -104,7 +155,7 @@ def test_a_refusal_shows_in_full_on_pages_and_in_short_on_the_probe():
     assert "not kept by directory" in shown
     assert "5 were published" not in browser(approver).get(f"/w/{house.slug}/approvals/").content.decode()
     answer = Client().get("/readyz")
-    assert answer.status_code == 200, "events are signed and kept, so pages stay"
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
     said = " ".join(answer.json()["warnings"])
     assert "refused to go on" in said
     assert "not kept by directory" in said
