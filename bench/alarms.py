@@ -96,11 +96,15 @@ class Stage:
         each = wanted.events // wanted.writers
         writers = [self._writer(context, number, each, wanted) for number in range(wanted.writers)]
         verifier.start()
+        seen = 0
         try:
             number = wanted.writers
             for kill in range(wanted.kills):
                 self._until_written(wanted.events * (kill + 1) // (wanted.kills + 1), writers)
                 if kill % 2:
+                    # One that was at work: else sealers would be killed while they start, and nothing would be sealed.
+                    self._until_sealing(seen, writers)
+                    seen = self._checkpoints()
                     sealer.kill()
                     sealer.join()
                     sealer = self._sealer(context)
@@ -205,9 +209,20 @@ class Stage:
     def _until_written(self, count: int, writers: Sequence[Any]) -> None:
         with self.connect("owner") as owner:
             while any(writer.is_alive() for writer in writers):
-                if owner.execute("SELECT count(*) FROM audit.event").fetchone() >= (count,):
+                # As the server counts: to count the rows themselves, again and again, would be most of a long run.
+                if owner.execute(_WRITTEN).fetchone() >= (count,):
                     return
                 time.sleep(0.05)
+
+    def _until_sealing(self, seen: int, writers: Sequence[Any]) -> None:
+        while self._checkpoints() <= seen and any(writer.is_alive() for writer in writers):
+            time.sleep(0.05)
+
+    def _checkpoints(self) -> int:
+        """How many are signed."""
+        with self.connect("owner") as owner:
+            ((count,),) = owner.execute("SELECT count(*) FROM audit.checkpoint WHERE signatures IS NOT NULL").fetchall()
+        return int(count)
 
     # --- Judges --------------------------------------------------------------------------------------------------
 
@@ -302,6 +317,9 @@ def _tell(worker: psycopg.Connection[Any], keys: KeyRing, workspace: UUID, count
     return [str(event.id) for event in events]
 
 
+_WRITTEN = (
+    "SELECT COALESCE(sum(n_tup_ins), 0) FROM pg_stat_all_tables WHERE schemaname = 'audit' AND relname ~ '^event_'"
+)
 _WAITING = """
 SELECT count(*) FROM audit.event WHERE NOT EXISTS (SELECT FROM audit.leaf WHERE leaf.event_id = event.id)
 """

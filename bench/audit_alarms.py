@@ -3,6 +3,7 @@
 import secrets
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from bench.figures import Figure, Goal
@@ -10,7 +11,7 @@ from bench.ground import ground
 from provenance.held_keys import PROCESSES
 
 
-def measure(*, quick: bool, only: str = "") -> list[Figure]:
+def measure(*, quick: bool, only: str = "", count: int = 0) -> list[Figure]:
     """Play; `only` is a seed to play again."""
     seed = int(only) if only else secrets.randbelow(1 << 32)
     with ground() as here, tempfile.TemporaryDirectory() as folder:
@@ -23,10 +24,11 @@ def measure(*, quick: bool, only: str = "") -> list[Figure]:
             seeds=(b"e" * 32, b"m" * 32),
             installation="log.bench",
             folder=Path(folder),
-            # Otherwise nearly all of a quick run would be waiting for leases of killed sealers.
-            **({"lease_seconds": 1.0} if quick else {}),
+            # Otherwise nearly all of it would be waiting for leases of killed sealers, and little would be sealed meanwhile.
+            lease_seconds=1.0,
         )
-        wanted = Play(seed, 30_000, 16, 10) if quick else Play(seed, 1_000_000, 16, 50)
+        usual = Play(seed, 30_000, 16, 10) if quick else Play(seed, 1_000_000, 16, 50)
+        wanted = replace(usual, events=count) if count else usual
         begun = time.monotonic()
         result = stage.play(wanted)
     for alarm in result.alarms:

@@ -13,10 +13,10 @@ from provenance.terminal import Bar
 CASES, QUICK_CASES = 10_000, 500
 
 
-def measure(*, quick: bool, only: str = "") -> list[Figure]:
+def measure(*, quick: bool, only: str = "", count: int = 0) -> list[Figure]:
     """Play; `only` is a seed to play again."""
     seed = int(only) if only else secrets.randbelow(1 << 32)
-    cases = QUICK_CASES if quick else CASES
+    cases = count or (QUICK_CASES if quick else CASES)
     with ground() as here, tempfile.TemporaryDirectory() as kept, here.connect("postgres") as owner:
         from audit.notes import LogSigner
         from bench.tampering.playing import play
