@@ -192,18 +192,22 @@ class GovernedInstance(_Tracked):
 
 
 def state_commitment(salt: bytes, rev: int, values: Mapping[str, Any]) -> str:
-    """HMAC-SHA256 over every column of a governed row and its revision, in hex.
+    """HMAC-SHA256 over every column of a governed row that has a value, and its revision, in hex.
 
     `values` maps column names to Python values as Django or psycopg loads them. The same row gives the same commitment
     whoever computes it: the service that wrote it, the gateway from its SQL, or a reconciliation years later. Rows
-    that grant power are compared with it whenever they are loaded (`audit.attestation`).
+    that grant power are compared with it whenever they are loaded (`audit.attestation`). What is NULL is left out, so
+    that a column which a later version adds, NULL in all rows there were, changes no commitment (docs/decisions/0018).
     """
-    row = {"audit_rev": rev, "columns": {name: _plain(value) for name, value in values.items()}}
+    row = {
+        "audit_rev": rev,
+        "columns": {name: _plain(value) for name, value in values.items() if value is not None},
+    }
     return hmac.digest(salt, _canonical(row), hashlib.sha256).hex()
 
 
 def _canonical(row: dict[str, Any]) -> bytes:
-    """`canonical_json` of a row, whose values are texts, booleans and null: without walking through what cannot differ.
+    """`canonical_json` of a row, whose values are texts and booleans: without walking through what cannot differ.
 
     A reconciliation computes millions. Whatever might lie outside of the profile takes the long way, which says so.
     """
