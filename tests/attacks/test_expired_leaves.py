@@ -10,7 +10,7 @@ from audit.envelope import ObjectFacts, build, insert_rows
 from audit.fsck import Fsck
 from audit.taxonomy import Event
 from provenance.actor import Actor
-from provenance.ids import uuid7
+from provenance.ids import uuid7, uuid7_floor
 from tests import databases
 from tests.attacks.test_stored_details import verify
 from tests.audit import sealing
@@ -19,7 +19,7 @@ from tests.audit.test_retention import drop_months, expire, old_events  # noqa: 
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("drop_months")]
 
-MARCH, MAY, JULY = (datetime(2018, month, 14, 9, tzinfo=UTC) for month in (3, 5, 7))
+MARCH, APRIL = datetime(2018, 3, 31, 23, tzinfo=UTC), datetime(2018, 4, 1, 1, tzinfo=UTC)
 OURS, THEIRS = uuid7(), uuid7()
 ORIGIN = f"{sealing.ORIGIN}/{OURS}"
 
@@ -46,34 +46,32 @@ def leaves_of(workspace_id):
 
 
 def test_months_of_several_logs_leave_in_pieces_and_alarm_nobody(as_role, monkeypatch, tmp_path):
-    """A month lies in its log in more than one run when transactions committed late; an epoch follows."""
+    """A month lies in its log in more than one run where transactions committed late; an epoch follows."""
     anchor = DirectoryAnchor(tmp_path / "anchor")
-    for month in (MARCH, MAY, MARCH):
+    for month in (MARCH, APRIL, MARCH):
         for workspace_id in (OURS, THEIRS):
             old_events(monkeypatch, month, workspace_id=workspace_id, count=2)
     assert expire(as_role) == 8
     old_events(monkeypatch, datetime.now(UTC), workspace_id=OURS)
     report = verify()
     assert report.is_good, report
-    assert {log.origin: log.expired for log in report.logs if log.expired} == {
-        ORIGIN: 4,
-        f"{sealing.ORIGIN}/{THEIRS}": 4,
-    }
-    assert expire(as_role, "event_2018_05") == 4
+    theirs = f"{sealing.ORIGIN}/{THEIRS}"
+    assert {log.origin: log.expired for log in report.logs if log.expired} == {ORIGIN: 4, theirs: 4}
+    assert expire(as_role, "event_2018_04") == 4
     seal(anchor)
-    sealing.tamper(
-        "DELETE FROM audit.leaf WHERE log_id = (SELECT id FROM audit.log WHERE origin = %s) AND idx = 8", ORIGIN
-    )
-    sealing.tamper("UPDATE audit.sealer SET snap = '1:1:'")
+    ours = "log_id = (SELECT id FROM audit.log WHERE origin = %s)"
+    sealing.tamper(f"DELETE FROM audit.leaf WHERE {ours} AND idx = 8", ORIGIN)
     with sealing.sealer(places=[anchor]) as one:
-        assert [found.kept for found in one.start_epoch("A leaf is gone.")]
+        assert one.start_epoch("A leaf is gone.")
     seal(anchor)
-    old_events(monkeypatch, JULY, workspace_id=OURS, count=1)
-    assert expire(as_role, "event_2018_07") == 1
-    sealing.seal()
+    old_events(monkeypatch, datetime.now(UTC), workspace_id=OURS)
     report = verify()
-    assert {log.origin: log.expired for log in report.logs}[f"{ORIGIN}/e2"] == 1
+    assert {log.origin: log.expired for log in report.logs if log.expired} == {ORIGIN: 6, theirs: 6}
     assert missing(report) == []
+    ((march,),) = sealing.rows(f"SELECT event_id FROM audit.leaf WHERE {ours} AND idx = 0", ORIGIN)
+    ((second,),) = sealing.rows(f"SELECT event_id FROM audit.leaf WHERE {ours} AND idx = 1", f"{ORIGIN}/e2")
+    take_away(second, month=march)
+    assert missing(verify()) == [(f"{ORIGIN}/e2", 1)], "what left one epoch excuses nothing in another"
 
 
 def test_what_is_taken_away_at_the_beginning_of_a_log_is_found(as_role, monkeypatch):
@@ -89,7 +87,7 @@ def test_what_is_taken_away_at_the_beginning_of_a_log_is_found(as_role, monkeypa
 
 @pytest.mark.parametrize("place", [0, 3, 4])
 def test_what_is_taken_away_before_between_or_behind_months_that_left_is_found(as_role, monkeypatch, place):
-    months = [MAY, MARCH, MARCH, MAY, MAY]
+    months = [APRIL, MARCH, MARCH, APRIL, APRIL]
     for month in months:
         old_events(monkeypatch, month, workspace_id=OURS, count=1)
     march = leaves_of(OURS)[1]
@@ -117,6 +115,12 @@ def test_no_word_of_another_process_and_no_rewritten_one_lets_events_go(as_role,
     )
     with databases.login("web") as web:
         web.execute(*insert_rows([excuse]))
+    for month, facts in (
+        ("event_2018_03", {"logs": [{"log": ORIGIN}]}),
+        ("event_2018_03", {"logs": 7}),
+        ("x", {"logs": []}),
+    ):
+        tell_as_the_job(month, facts)
     sealing.seal()
     assert missing(verify()) == [(ORIGIN, 3)]
     sealing.tamper(
@@ -126,19 +130,33 @@ def test_no_word_of_another_process_and_no_rewritten_one_lets_events_go(as_role,
     assert missing(verify()) == [(ORIGIN, index) for index in range(4)]
 
 
+def tell_as_the_job(month, facts):
+    """What somebody who took the job over can sign: any words."""
+    words = build(
+        keys=sealing.all_keys("retention"),
+        actor=Actor.system("audit.retention", None),
+        event=Event.AUDIT_PARTITION_EXPIRED,
+        target=ObjectFacts(type="audit_month", id=month),
+        workspace_id=None,
+        detail=facts,
+    )
+    with databases.login("retention") as job:
+        job.execute(*insert_rows([words]))
+
+
 def test_what_was_told_of_a_month_outlives_the_month_in_which_it_was_told(as_role, monkeypatch):
     """Seven years after a month left, the event that tells of it leaves too."""
-    old_events(monkeypatch, MARCH, workspace_id=OURS)
+    old_events(monkeypatch, MARCH.replace(year=2011), workspace_id=OURS)
     old_events(
-        monkeypatch, MAY, workspace_id=None, count=1, process="retention", event=Event.AUDIT_PARTITION_EXPIRED,
-        type="audit_month", id="event_2018_03", detail={"logs": [{"log": ORIGIN, "events": 3, "runs": [[0, 2]]}]},
+        monkeypatch, APRIL, workspace_id=None, count=1, process="retention", event=Event.AUDIT_PARTITION_EXPIRED,
+        type="audit_month", id="event_2011_03", detail={"logs": [{"log": ORIGIN, "events": 3, "runs": [[0, 2]]}]},
     )  # fmt: skip
     with databases.admin() as owner:
-        owner.execute("DROP TABLE audit.event_2018_03, audit.detail_2018_03")
+        owner.execute("DROP TABLE audit.event_2011_03, audit.detail_2011_03")
     assert verify().is_good
-    assert expire(as_role, "event_2018_05") == 1
+    assert expire(as_role, "event_2018_04") == 1
     sealing.seal()
-    assert not sealing.rows("SELECT FROM audit.event WHERE object_id = 'event_2018_03'")
+    assert not sealing.rows("SELECT FROM audit.event WHERE object_id = 'event_2011_03'")
     report = verify()
     assert report.is_good, report
     assert sum(log.expired for log in report.logs) == 4
@@ -146,3 +164,30 @@ def test_what_was_told_of_a_month_outlives_the_month_in_which_it_was_told(as_rol
         "UPDATE audit.carried_detail SET body = replace(convert_from(body, 'UTF8'), '[[0,2]]', '[[0,9]]')::bytea"
     )
     assert missing(verify()) == [(ORIGIN, index) for index in range(3)]
+
+
+def test_a_young_month_that_the_job_was_made_to_let_go_is_missing(as_role, monkeypatch):
+    """It lets go what Postgres calls a month of seven years ago: under its name, or under another one."""
+    now = datetime.now(UTC)
+    young = now.replace(year=now.year - 3, day=14)
+    made = old_events(monkeypatch, young, workspace_id=OURS)
+    name = f"{young:%Y_%m}"
+    with databases.admin() as owner:
+        ((genuine,),) = owner.execute("SELECT pg_get_functiondef('audit.expire_partition'::regproc)").fetchall()
+        owner.execute(genuine.replace("interval '7 years' THEN", "interval '1 year' THEN"))
+        try:
+            assert expire(as_role, f"event_{name}") == 3
+            sealing.seal()
+            assert missing(verify()) == [(ORIGIN, index) for index in range(3)]
+            old_events(monkeypatch, young.replace(year=young.year + 1), workspace_id=OURS)
+            for kind in ("event", "detail"):
+                owner.execute(f"ALTER TABLE audit.{kind}_{young.year + 1}_{young:%m} RENAME TO {kind}_2018_03")
+            assert expire(as_role, "event_2018_03") == 3
+        finally:
+            owner.execute(genuine)
+    sealing.seal()
+    for event_id in leaves_of(OURS)[3:6]:
+        disguised = UUID(int=(uuid7_floor(MARCH).int >> 80 << 80) | event_id.int & (1 << 80) - 1)
+        sealing.tamper("UPDATE audit.leaf SET event_id = %s WHERE event_id = %s", disguised, event_id)
+    assert missing(verify()) == [(ORIGIN, index) for index in range(6)]
+    assert len(made) == 3
