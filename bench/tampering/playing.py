@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bench.tampering import database, hosts
@@ -21,12 +21,12 @@ class Outcome:
     missed: list[str] = field(default_factory=list)
 
 
-def play(world: World, *, seed: int, cases: int, told: Callable[[int], None] = lambda _done: None) -> Outcome:
-    """That many changes, one after the other; what was missed names seed and case, so that it can be played again."""
+def play(world: World, *, seed: int, cases: Sequence[int], told: Callable[[int], None] = lambda _done: None) -> Outcome:
+    """These cases, one after the other; what was missed names seed and case, so that it can be played again."""
     outcome = Outcome()
     kinds = list(MUTATIONS)
     with world.laid_open():
-        for case in range(cases):
+        for done, case in enumerate(cases, start=1):
             # Each case has a seed of its own, and every kind its turn.
             kind = kinds[case % len(kinds)]
             expected = MUTATIONS[kind](world, random.Random(f"{seed}:{case}"))  # noqa: S311  to be played again
@@ -34,9 +34,9 @@ def play(world: World, *, seed: int, cases: int, told: Callable[[int], None] = l
                 outcome.missed.append(f"{kind} (seed {seed}, case {case}): {problem}")
             outcome.counts[kind] += 1
             world.put_back()
-            if case % VACUUM_EVERY == VACUUM_EVERY - 1:
+            if done % VACUUM_EVERY == 0:
                 world.owner.execute("VACUUM " + ", ".join(f"audit.{table}" for table in TABLES))
-            told(case + 1)
+            told(done)
         if not world.look(Expected(world.origin, 0)).startswith("it verifies"):
             outcome.missed.append("the log that was put back does not verify")
     return outcome
