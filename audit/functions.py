@@ -30,6 +30,7 @@ SIGNERS = {
     "retention": "prov_retention",
 }
 """Each process that signs events, and the role as which it stores them."""
+_ROLES = "{" + ",".join(RUNTIME_ROLES.values()) + "}"
 _OF_THE_HOST = "{" + ",".join(sorted(OF_THE_HOST)) + "}"
 
 
@@ -136,7 +137,10 @@ ACCEPT_EVENT = Function(
     source=f"""
 DECLARE
   signed jsonb;
-  is_registered boolean;
+  -- What audit.uuid_time says, without the cost of a call.
+  made_at constant timestamptz := pg_catalog.to_timestamp(
+    ('x' || pg_catalog.translate(pg_catalog.left(NEW.id::text, 13), '-', ''))::bit(48)::bigint / 1000.0::float8);
+  may_tell boolean;
   problem text;
 BEGIN
   -- Whatever the client sent: the transaction is what coverage and the sealer rely on.
@@ -149,16 +153,28 @@ BEGIN
   WHERE key.kid = NEW.kid AND key.purpose = 'event' AND key.not_before <= pg_catalog.clock_timestamp()
     AND (key.not_after IS NULL OR key.not_after > pg_catalog.clock_timestamp())
     AND (key.db_role = session_user OR session_user = 'prov_migrate' AND NEW.action = ANY ('{_OF_THE_HOST}'));
-  is_registered := FOUND;
+  may_tell := FOUND;
+  -- Each by its own key: one query of all would be planned anew for every event.
+  IF may_tell AND NEW.op <> 'read' THEN
+    -- A change is told by whom Postgres lets make it: an event about a row that nobody changed would count as its newest,
+    -- and the row as altered.
+    PERFORM FROM audit.teller
+    WHERE teller.db_role = session_user AND teller.object_type = NEW.object_type AND teller.op = NEW.op;
+    may_tell := FOUND;
+  END IF;
+  IF may_tell AND NEW.workspace_id IS NOT NULL AND session_user NOT IN ('prov_sealer', 'prov_retention') THEN
+    -- Each workspace has a log of its own, and nobody makes one up. Those two tell of logs that are there already,
+    -- whoever took away the workspace.
+    PERFORM FROM public.workspaces_workspace AS workspace WHERE workspace.id = NEW.workspace_id;
+    may_tell := FOUND;
+  END IF;
   -- One expression with few parts: each is set up anew in every transaction, and this is most of what an event costs.
-  IF is_registered
+  IF may_tell
     AND pg_catalog.substr(NEW.id::text, 15, 1) = '7'
-    -- What audit.uuid_time says, without the cost of a call.
-    AND pg_catalog.to_timestamp(
-          ('x' || pg_catalog.translate(pg_catalog.left(NEW.id::text, 13), '-', ''))::bit(48)::bigint / 1000.0::float8)
-        - pg_catalog.clock_timestamp() BETWEEN -interval '{CLOCK_TOLERANCE}' AND interval '{CLOCK_TOLERANCE}'
+    AND made_at - pg_catalog.clock_timestamp() BETWEEN -interval '{CLOCK_TOLERANCE}' AND interval '{CLOCK_TOLERANCE}'
     AND (signed ->> 'at')::timestamptz - pg_catalog.clock_timestamp()
         BETWEEN -interval '{CLOCK_TOLERANCE}' AND interval '{CLOCK_TOLERANCE}'
+    AND (signed ->> 'at')::timestamptz - made_at BETWEEN -interval '{CLOCK_TOLERANCE}' AND interval '{CLOCK_TOLERANCE}'
     AND (session_user IN ('prov_migrate', 'prov_sealer') OR NEW.action <> ALL ('{_OF_THE_HOST}'))
     AND (session_user = 'prov_web' OR NEW.actor_type <> '{ActorKind.USER}' AND NEW.action <> ALL ('{_DECISIONS}'))
     AND signed @> pg_catalog.jsonb_build_object('id', NEW.id, 'kid', NEW.kid, 'workspace', NEW.workspace_id,
@@ -181,7 +197,17 @@ BEGIN
     WHEN ((signed ->> 'at')::timestamptz - pg_catalog.clock_timestamp()
           BETWEEN -interval '{CLOCK_TOLERANCE}' AND interval '{CLOCK_TOLERANCE}') IS NOT TRUE THEN
       'its time is more than {CLOCK_TOLERANCE} from the clock of the database; compare the clocks of the hosts'
-    WHEN NOT is_registered THEN
+    WHEN ((signed ->> 'at')::timestamptz - made_at
+          BETWEEN -interval '{CLOCK_TOLERANCE}' AND interval '{CLOCK_TOLERANCE}') IS NOT TRUE THEN
+      'its time is more than {CLOCK_TOLERANCE} from the time in its id'
+    WHEN NEW.op <> 'read' AND NOT EXISTS (SELECT FROM audit.teller WHERE teller.db_role = session_user
+                                          AND teller.object_type = NEW.object_type AND teller.op = NEW.op) THEN
+      pg_catalog.format('%s may not %s rows of the type %s, so it has no such change to tell', session_user, NEW.op,
+                        NEW.object_type)
+    WHEN NEW.workspace_id IS NOT NULL
+         AND NOT EXISTS (SELECT FROM public.workspaces_workspace AS workspace WHERE workspace.id = NEW.workspace_id) THEN
+      pg_catalog.format('there is no workspace %s', NEW.workspace_id)
+    WHEN NOT may_tell THEN
       pg_catalog.format('the key id %s is not registered for %s now', NEW.kid, session_user)
     WHEN NEW.action = ANY ('{_OF_THE_HOST}') AND session_user NOT IN ('prov_migrate', 'prov_sealer') THEN
       pg_catalog.format('what becomes of keys is told on the host, not by %s', session_user)
@@ -206,7 +232,31 @@ BEGIN
   END;
   RAISE EXCEPTION 'event % (%) is not accepted: %', NEW.id, NEW.action, problem USING ERRCODE = '{NOT_ACCEPTED}';
 END
-""",
+""",  # noqa: S608  composed of constants
+)
+
+LEARN_TELLERS = Function(
+    name="learn_tellers",
+    arguments="changed regclass",
+    returns="void",
+    source=f"""
+DECLARE
+  type text;
+BEGIN
+  -- The guard of a table says what its events call its rows; its rights say who makes which change.
+  SELECT pg_catalog.split_part(pg_catalog.encode(tgargs, 'escape'), '\\000', 1) INTO type
+  FROM pg_catalog.pg_trigger WHERE tgrelid = changed AND tgname = 'audit_coverage';
+  DELETE FROM audit.teller WHERE teller.of_table = changed::text;
+  INSERT INTO audit.teller (of_table, db_role, object_type, op)
+  SELECT changed::text, role.rolname, type, verb.op
+  FROM pg_catalog.pg_roles AS role
+  CROSS JOIN (VALUES ('insert'), ('update'), ('delete')) AS verb (op)
+  WHERE type IS NOT NULL AND role.rolname = ANY ('{_ROLES}')
+    AND CASE verb.op
+          WHEN 'delete' THEN pg_catalog.has_table_privilege(role.oid, changed, 'DELETE')
+          ELSE pg_catalog.has_any_column_privilege(role.oid, changed, pg_catalog.upper(verb.op)) END;
+END
+""",  # noqa: S608  composed of constants
 )
 
 REFUSE = Function(

@@ -210,7 +210,7 @@ ALTER TABLE "{self.table}" ALTER COLUMN audit_salt SET NOT NULL;
         names = [name for name, _definition in self.triggers()]
         made = "\n".join(f"{definition};" for _name, definition in self.triggers())
         always = "\n".join(f'ALTER TABLE "{self.table}" ENABLE ALWAYS TRIGGER {name};' for name in names)
-        return f"{columns}{made}\n{always}"
+        return f"{columns}{made}\n{always}\n{_learn_tellers(self.table)}"
 
     def triggers(self) -> list[tuple[str, str]]:
         """Name and definition of each trigger, the definition as `pg_get_triggerdef` gives it back."""
@@ -234,7 +234,8 @@ ALTER TABLE "{self.table}" ALTER COLUMN audit_salt SET NOT NULL;
 
     def down(self) -> str:
         """The SQL that takes it down."""
-        return "\n".join(f'DROP TRIGGER {name} ON "{self.table}";' for name, _definition in self.triggers())
+        dropped = "\n".join(f'DROP TRIGGER {name} ON "{self.table}";' for name, _definition in self.triggers())
+        return f"{dropped}\n{_learn_tellers(self.table)}"
 
 
 class Immutable(_Wall):
@@ -313,13 +314,20 @@ class Grant(_Wall):
 
     def up(self) -> str:
         """The SQL that gives the rights."""
-        return "\n".join(
+        given = "\n".join(
             f'GRANT {rights} ON "{self.table}" TO {RUNTIME_ROLES[role]};' for role, rights in self.rights.items()
         )
+        return f"{given}\n{_learn_tellers(self.table)}"
 
     def down(self) -> str:
         """The SQL that takes them."""
-        return "\n".join(f'REVOKE ALL ON "{self.table}" FROM {RUNTIME_ROLES[role]};' for role in self.rights)
+        taken = "\n".join(f'REVOKE ALL ON "{self.table}" FROM {RUNTIME_ROLES[role]};' for role in self.rights)
+        return f"{taken}\n{_learn_tellers(self.table)}"
+
+
+def _learn_tellers(table: str) -> str:
+    """After every change of a table's guard or rights: who tells of its changes follows from both."""
+    return f"SELECT audit.learn_tellers('public.\"{table}\"');"
 
 
 class DefinerFunction(_Wall):

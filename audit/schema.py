@@ -8,6 +8,7 @@ from audit.coverage import COUNT_REVISION, KEEP_WORKSPACE, ONLY_CHANGED, coverag
 from audit.functions import (
     ACCEPT_EVENT,
     ALGORITHM,
+    LEARN_TELLERS,
     NEWEST_CHANGES,
     ONLY_COUNT,
     ONLY_END,
@@ -85,6 +86,7 @@ FUNCTIONS = (
     UUID_TIME,
     UUID_FLOOR,
     ACCEPT_EVENT,
+    LEARN_TELLERS,
     STORE,
     REFUSE,
     ONLY_ERASE,
@@ -125,6 +127,16 @@ CREATE TABLE audit.key (
   CHECK ((purpose = 'event') = (db_role IS NOT NULL))
 );
 {first_keys}
+
+-- Which process may make which change, as the rights on the guarded tables have it: it alone tells of one.
+CREATE TABLE audit.teller (
+  db_role name NOT NULL,
+  object_type text NOT NULL,
+  op text NOT NULL,
+  of_table text NOT NULL,
+  PRIMARY KEY (db_role, object_type, op)
+);
+
 CREATE TABLE audit.event (
   id uuid PRIMARY KEY,
   xid xid8 NOT NULL,
@@ -226,6 +238,7 @@ ALTER TABLE audit.detail ENABLE ROW LEVEL SECURITY;
 GRANT USAGE ON SCHEMA audit TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read, prov_retention;
 GRANT SELECT, INSERT ON audit.event, audit.detail TO prov_web, prov_gateway, prov_worker;
 GRANT SELECT ON audit.event, audit.detail TO prov_audit_read;
+GRANT SELECT ON audit.teller TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read, prov_retention;
 GRANT SELECT ON audit.key TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read;
 GRANT SELECT, INSERT, UPDATE (count, reported), DELETE ON audit.refusal TO prov_web, prov_gateway;
 GRANT SELECT ON public.django_migrations TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read, prov_retention;

@@ -29,8 +29,8 @@ from audit.sealer import Sealer
 from audit.signing import KeyRing
 from audit.taxonomy import Event
 from audit.verification import Verification, Wanted
+from bench.events import make_workspace
 from provenance.actor import Actor
-from provenance.ids import uuid7
 
 MOST_OF_A_TRANSACTION = 40
 OPEN_SECONDS = 0.3
@@ -75,7 +75,12 @@ class Stage:
     folder: Path
     # How long a killed sealer keeps its lease.
     lease_seconds: float = lease.LEASE_SECONDS
-    workspaces: Sequence[UUID] = field(default_factory=lambda: tuple(uuid7() for _ in range(3)))
+    workspaces: Sequence[UUID] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Three workspaces, into which the writers share."""
+        with self.connect("owner") as owner:
+            self.workspaces = tuple(make_workspace(owner) for _ in range(3))
 
     def connect(self, role: str) -> psycopg.Connection[Any]:
         """A connection in autocommit."""

@@ -98,6 +98,23 @@ GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA bench TO prov_worker, prov_
 """
 
 
+def make_workspace(admin: Any, workspace_id: UUID | None = None) -> UUID:
+    """A workspace, put in past the guards: nothing is told about one that does not exist. Its id.
+
+    At revision 0, like the rows of `fill_governed`.
+    """
+    workspace = workspace_id or uuid7()
+    with admin.transaction():
+        admin.execute("ALTER TABLE public.workspaces_workspace DISABLE TRIGGER USER")
+        admin.execute(
+            "INSERT INTO public.workspaces_workspace (id, workspace_id, audit_rev, audit_salt, slug, name, created_at) "
+            "VALUES (%s, %s, 0, decode(repeat('ab', 32), 'hex'), %s, 'Measured', now())",
+            [workspace, workspace, str(workspace)],
+        )
+        _guard_again(admin, "workspaces_workspace")
+    return workspace
+
+
 def make_governed(admin: Any, name: str, *, without: Sequence[str] = ()) -> None:
     """A governed table with the columns of an agent; `without` names triggers that are left out."""
     from audit.guard import Grant, GuardTable, TenantTable
@@ -130,9 +147,13 @@ def fill_governed(admin: Any, name: str, workspace_id: UUID, count: int) -> list
                 'active', 'low', 3, '', 'nobody', now())""",  # noqa: S608  our table names
             [(row_id, workspace_id, str(number)) for number, row_id in enumerate(ids)],
         )
-        for (trigger,) in admin.execute(_TRIGGERS, [name]).fetchall():
-            admin.execute(f"ALTER TABLE public.{name} ENABLE ALWAYS TRIGGER {trigger}")
+        _guard_again(admin, name)
     return ids
+
+
+def _guard_again(admin: Any, name: str) -> None:
+    for (trigger,) in admin.execute(_TRIGGERS, [name]).fetchall():
+        admin.execute(f"ALTER TABLE public.{name} ENABLE ALWAYS TRIGGER {trigger}")
 
 
 _TRIGGERS = "SELECT quote_ident(tgname) FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal"

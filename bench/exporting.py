@@ -22,7 +22,6 @@ from bench.figures import Figure, Goal, Sample, interleaved, median, ratio
 from bench.ground import Ground, cpu_seconds
 from bench.loading import load
 from provenance.home import CHECKOUT
-from provenance.ids import uuid7
 
 EVENTS = 1_000_000
 FILTERED = {"actions": ["run.started"]}
@@ -41,7 +40,7 @@ class Export:
 
 def exporting(ground: Ground, *, quick: bool) -> list[Figure]:
     """The whole log, a tenth of it, a range in its middle and a choice; each by a process that does nothing else."""
-    count, workspace = EVENTS // 10 if quick else EVENTS, uuid7()
+    count, workspace = EVENTS // 10 if quick else EVENTS, ground.workspace()
     # The goal is about events. Details are as many rows again, each of them in the bundle by a way of its own.
     load(ground, workspace, count, labels=False)
     with tempfile.TemporaryDirectory() as folder:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import django
 import psycopg
@@ -38,6 +39,13 @@ class Ground:
     def connect(self, role: str, *, options: str = "", database: str = DATABASE) -> psycopg.Connection[Any]:
         """A connection signed in as that role, in autocommit."""
         return psycopg.connect(self.url(role, database), autocommit=True, options=options)
+
+    def workspace(self) -> UUID:
+        """A new workspace."""
+        from bench.events import make_workspace
+
+        with self.connect("postgres") as admin:
+            return make_workspace(admin)
 
     def keys(self, process: str) -> Any:
         """Every MAC key of the installation, to sign as this process."""

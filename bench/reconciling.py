@@ -15,7 +15,7 @@ from provenance.ids import uuid7
 
 def reconciling(ground: Ground, *, quick: bool) -> list[Figure]:
     """Goal 15: rows of a governed table against the log, revision and state."""
-    workspace, count = uuid7(), 4_000 if quick else 40_000
+    workspace, count = ground.workspace(), 4_000 if quick else 40_000
     actor = Actor(kind=ActorKind.USER, id=str(uuid7()), label="Priya Raman", workspace_id=workspace, via="session")
     for first in range(0, count, 1000):
         rows = [

@@ -16,7 +16,6 @@ from bench import events
 from bench.figures import OUT, Figure, Goal, Sample, interleaved, median, ratio
 from bench.ground import Ground
 from provenance.home import CHECKOUT
-from provenance.ids import uuid7
 
 PEERS = Path(__file__).resolve().parent / "peers"
 MODES = ("plain", "auditlog", "pghistory")
@@ -101,7 +100,7 @@ def _of_bulk(found: dict[str, list[Sample]]) -> list[Figure]:
 
 
 def _workspace(ground: Ground) -> UUID:
-    workspace = uuid7()
+    workspace = ground.workspace()
     with ground.connect("postgres") as admin:
         events.make_governed(admin, "bench_bulk")
         events.make_governed(admin, "bench_unguarded", without=["audit_coverage", "audit_revision"])

@@ -23,7 +23,6 @@ from audit.sealer import MOST_EVENTS, no_collection
 from bench import events
 from bench.figures import Figure, Goal, Sample, interleaved, median, ratio
 from bench.ground import CPU_BOUND, Ground, cpu_seconds
-from provenance.ids import uuid7
 
 RATE = 2000
 EACH = 10
@@ -137,7 +136,7 @@ def _drain(ground: Ground, rounds: int, count: int) -> Figure:
 
 
 def _fill(ground: Ground, count: int) -> None:
-    keys, workspace = ground.keys("worker"), uuid7()
+    keys, workspace = ground.keys("worker"), ground.workspace()
     with ground.connect("worker", options=CPU_BOUND) as worker:
         worker.execute(f"SET app.workspace_id = '{workspace}'")
         for _ in range(0, count, 500):
@@ -177,7 +176,7 @@ def _seconds_of_sealing(ground: Ground) -> tuple[float, float]:
 def _seal_one(ground: Ground) -> None:
     """Wait until the sealer works."""
     with ground.connect("worker") as worker:
-        workspace = uuid7()
+        workspace = ground.workspace()
         worker.execute(f"SET app.workspace_id = '{workspace}'")
         worker.execute(*insert_rows(events.told(ground.keys("worker"), workspace, 1)))
     with ground.connect("postgres") as admin:
@@ -190,7 +189,7 @@ def _seal_one(ground: Ground) -> None:
 
 def _waits(ground: Ground, seconds: float) -> list[float]:
     """Write at the rate and watch what is published; how long each event waited from its commit on, in seconds."""
-    keys, workspace = ground.keys("worker"), uuid7()
+    keys, workspace = ground.keys("worker"), ground.workspace()
     committed: dict[UUID, float] = {}
     published: list[tuple[int, float]] = []
     done = threading.Event()
@@ -251,7 +250,7 @@ def _writing(ground: Ground) -> Iterator[Callable[[], int]]:
 
 
 def _write(ground: Ground, ready: Any, done: Any, count: Any) -> None:
-    keys, workspace = ground.keys("worker"), uuid7()
+    keys, workspace = ground.keys("worker"), ground.workspace()
     with ground.connect("worker") as worker:
         worker.execute(f"SET app.workspace_id = '{workspace}'")
         # A new connection compiles guards and plans for some twenty transactions.

@@ -15,14 +15,13 @@ from audit.verification import Verification, Wanted
 from bench.figures import Figure, Goal, Sample, interleaved, median, ratio
 from bench.ground import Ground, cpu_seconds
 from bench.loading import load
-from provenance.ids import uuid7
 
 NEW = 10_000
 
 
 def verifying(ground: Ground, *, quick: bool) -> list[Figure]:
     """One process beside a bare reading; two processes beside one; what is new since the last time."""
-    count, workspace = 100_000 if quick else 600_000, uuid7()
+    count, workspace = 100_000 if quick else 600_000, ground.workspace()
     load(ground, workspace, count)
     one = verification(ground, 1)
     with ground.connect("sealer") as reader:

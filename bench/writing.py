@@ -9,7 +9,7 @@ from uuid import UUID
 
 import orjson
 
-from audit.envelope import insert_rows
+from audit.envelope import storing
 from audit.signing import MAC_PREFIX
 from bench import events
 from bench.clients import Client, run
@@ -67,7 +67,7 @@ def signing(ground: Ground, *, quick: bool) -> list[Figure]:
 
 def inserts(ground: Ground, *, quick: bool) -> list[Figure]:
     """Goal 5: events of one workspace by 16 clients, beside the raw insert and a hash chain."""
-    workspace = uuid7()
+    workspace = ground.workspace()
     with ground.connect("postgres") as admin:
         admin.execute("INSERT INTO bench.head VALUES (%s, %s)", [workspace, bytes(32)])
     found = {
@@ -124,7 +124,7 @@ def _insert_round(ground: Ground, workspace: UUID, *, name: str, options: str, e
     made = [events.told(keys, workspace, each + WARM) for _ in range(CLIENTS)]
     scope = f"SET app.workspace_id = '{workspace}'"
     if name == "ours":
-        work = [[[insert_rows([event])] for event in of_client] for of_client in made]
+        work = [[[storing([event])] for event in of_client] for of_client in made]
     else:
         statement = events.raw_insert({"raw": "bench.raw", "bare": "bench.bare", "chain": "bench.chained"}[name])
         work = [[[(statement, events.raw_columns(event))] for event in of_client] for of_client in made]
@@ -151,7 +151,7 @@ def _chained(connection: Any, statements: Any) -> None:
 
 def changes(ground: Ground, *, quick: bool) -> list[Figure]:
     """Goal 4: one change of a governed row with its event, with and without the coverage trigger."""
-    keys, workspace = ground.keys("web"), uuid7()
+    keys, workspace = ground.keys("web"), ground.workspace()
     tables = {"with": "bench_covered", "without": "bench_uncovered"}
     with ground.connect("postgres") as admin:
         events.make_governed(admin, "bench_covered")
@@ -167,7 +167,7 @@ def changes(ground: Ground, *, quick: bool) -> list[Figure]:
             revisions[row] += 1
             event = events.of_change(keys, workspace, table, row, revisions[row])
             update = f"UPDATE public.{table} SET title = %s WHERE id = %s"  # noqa: S608  our table names
-            return [(update, [f"Reads invoices {revisions[row]}", row]), insert_rows([event])]
+            return [(update, [f"Reads invoices {revisions[row]}", row]), storing([event])]
 
         scope = f"SET app.workspace_id = '{workspace}'"
         own = [rows[name][number::clients] for number in range(clients)]

@@ -188,6 +188,8 @@ WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_da
 UNION ALL
 SELECT format('foreign server %I of %s', srvname, srvowner::regrole) FROM pg_foreign_server
 UNION ALL
+SELECT format('teller of %s of %s: %s', op, object_type, db_role) FROM audit.teller
+UNION ALL
 -- A process has as many keys as there were rotations, all for its own role.
 SELECT format('key of %s for %s: %s %s', regexp_replace(kid, '-\d+$', ''), db_role, purpose, alg) FROM audit.key
 WHERE purpose = 'event'

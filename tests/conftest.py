@@ -15,6 +15,7 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 from django.test import TransactionTestCase
 
+from bench.events import make_workspace
 from provenance.db import scope
 from provenance.roles import RUNTIME_ROLES
 from tests import databases, factories
@@ -77,6 +78,16 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def _workspaces(request: pytest.FixtureRequest) -> None:
+    """`@pytest.mark.workspaces(id, …)`: workspaces that are nothing but there, committed, for events about them."""
+    if marker := request.node.get_closest_marker("workspaces"):
+        request.getfixturevalue("transactional_db")
+        with databases.admin() as owner:
+            for workspace_id in marker.args:
+                make_workspace(owner, workspace_id)
 
 
 @pytest.fixture

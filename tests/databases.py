@@ -27,6 +27,7 @@ from provenance.roles import LOGIN_ROLES, RUNTIME_ROLES, ensure_roles, grant_dat
 CHECKOUT = Path(__file__).resolve().parent.parent
 KEPT_TABLES = (
     "audit.key",
+    "audit.teller",
     "audit.sealer",
     "public.django_migrations",
     "public.django_content_type",
@@ -125,6 +126,12 @@ def authorize(opened: object) -> None:
     statement = sql.SQL("SET SESSION AUTHORIZATION {}").format(sql.Identifier(_role))
     with opened.cursor() as cursor:
         cursor.execute(statement)
+
+
+def drop_governed(owner: psycopg.Connection, table: str) -> None:
+    """Take away a governed table of the tests' own, and what is known of it."""
+    owner.execute(f"DROP TABLE public.{table}")
+    owner.execute("DELETE FROM audit.teller WHERE of_table = %s", [f"public.{table}"])
 
 
 def empty_all_tables() -> None:

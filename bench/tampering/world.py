@@ -23,6 +23,7 @@ from audit.sealer import Sealer
 from audit.signing import KeyRing
 from audit.taxonomy import Event
 from audit.verification import Verification, Wanted
+from bench.events import make_workspace
 from provenance.actor import Actor
 from provenance.ids import uuid7
 
@@ -61,12 +62,16 @@ class World:
     signer: LogSigner
     installation: str
     kept: Path
-    workspace_id: UUID = field(default_factory=uuid7)
-    other_id: UUID = field(default_factory=uuid7)
+    workspace_id: UUID = field(init=False)
+    other_id: UUID = field(init=False)
     ids: list[UUID] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     instance_size: int = 0
     _reader: psycopg.Connection[Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Two workspaces."""
+        self.workspace_id, self.other_id = make_workspace(self.owner), make_workspace(self.owner)
 
     @property
     def origin(self) -> str:

@@ -18,12 +18,12 @@ from provenance.ids import uuid7, uuid7_floor
 from tests import databases
 from tests.audit import sealing
 from tests.audit.keys import copied_home, keys_of
+from tests.audit.sealing import WORKSPACE
 from tests.audit.test_key_rotation import ring, rotate
 from tests.audit.test_sealer import tell
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE)]
 
-WORKSPACE = uuid7()
 ORIGIN = f"{sealing.ORIGIN}/{WORKSPACE}"
 
 

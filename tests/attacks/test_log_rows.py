@@ -47,7 +47,7 @@ def test_no_detail_for_an_event_that_has_none(workspace, as_role):
 def test_no_detail_for_an_event_that_is_there_already(django_db_setup):
     """What an honest process committed gets nothing more."""
     with siege() as attack:
-        home = uuid7()
+        home = attack.home()
         event = told_by("web", Actor.system("engine", home), Event.RUN_STARTED)
         attack.connection.execute("ALTER TABLE audit.event DISABLE TRIGGER audit_accept")
         statement, parameters = insert_rows([replace(event, detail=None)])
@@ -65,7 +65,7 @@ def test_an_event_names_no_column_that_the_table_has_not(django_db_setup, wall):
     """T08: what an event says that changed is at least a thing that can change."""
     with siege() as attack:
         attack.strip(wall.table)
-        row, home, run = uuid7(), None if wall.instance else uuid7(), uuid7()
+        row, home, run = uuid7(), None if wall.instance else attack.home(), uuid7()
         roles = [
             role for role in ("web", "worker") if "audit_rev" in attack.writable_by(role, wall.table).get("UPDATE", [])
         ]

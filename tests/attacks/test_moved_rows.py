@@ -27,7 +27,7 @@ def test_no_role_moves_a_row_into_another_workspace(django_db_setup, table):
     guarded = {wall.table: wall for wall in governed_tables()}
     with siege() as attack:
         attack.strip(table)
-        row, home, other, run = uuid7(), uuid7(), uuid7(), uuid7()
+        row, home, other, run = uuid7(), attack.home(), attack.home(), uuid7()
         attack.seed(table, row, home, run)
         for role in ("web", "gateway", "worker"):
             if "workspace_id" not in attack.writable_by(role, table).get("UPDATE", []):

@@ -16,7 +16,7 @@ def test_a_gateway_approves_no_tool(django_db_setup, status):
     """T01: it may stop a tool whose definition changed, and that is all its right to the column is for."""
     table = "gateway_tool"
     with siege() as attack:
-        row, home = uuid7(), uuid7()
+        row, home = uuid7(), attack.home()
         attack.strip(table)
         attack.connection.execute("ALTER TABLE gateway_tool ENABLE ALWAYS TRIGGER gateway_hold")
         attack.seed("gateway_tool", row, home)
@@ -31,7 +31,7 @@ def test_a_gateway_stops_a_tool(django_db_setup):
     """The control."""
     table = "gateway_tool"
     with siege() as attack:
-        row, home = uuid7(), uuid7()
+        row, home = uuid7(), attack.home()
         attack.strip(table)
         attack.connection.execute("ALTER TABLE gateway_tool ENABLE ALWAYS TRIGGER gateway_hold")
         attack.seed("gateway_tool", row, home)

@@ -53,10 +53,9 @@ from provenance.postgres.refusals import NO_WORKSPACE, NOT_ACCEPTED, UNAUDITED
 from tests import databases
 from tests.attacks.log import told_by
 from tests.audit import sealing
+from tests.audit.sealing import OTHER, WORKSPACE
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-WORKSPACE, OTHER = uuid7(), uuid7()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE, OTHER)]
 TESTS = Path(__file__).resolve().parent.parent
 
 
@@ -218,13 +217,14 @@ def test_a_migration_of_data_settles_its_guards_before_it_alters():
                 owner.execute("SET CONSTRAINTS ALL IMMEDIATE")
                 owner.execute("ALTER TABLE pitfall ADD COLUMN more text")
         finally:
-            owner.execute("DROP TABLE public.pitfall")
+            databases.drop_governed(owner, "pitfall")
 
 
 def _guard(owner):
-    from audit.guard import GuardTable
+    from audit.guard import Grant, GuardTable
 
     owner.execute(GuardTable("pitfall", object_type="pitfall", events=[Event.AGENT_UPDATED]).up())
+    owner.execute(Grant("pitfall", worker="select, update").up())
 
 
 @pytest.mark.parametrize("value", [1.5, float("nan"), b"bytes", object()])

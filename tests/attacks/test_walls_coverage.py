@@ -7,12 +7,13 @@ import psycopg
 import pytest
 
 from provenance.ids import uuid7
+from provenance.postgres.refusals import NOT_ACCEPTED
 from provenance.roles import RUNTIME_ROLES
-from tests import databases
+from tests import databases, factories
 from tests.attacks.walls import SALT, governed_tables, siege
 
 ROLES = ("web", "gateway", "worker")
-REFUSED = {"PV001", "PV002"}
+REFUSED = {"PV001", "PV002", NOT_ACCEPTED}
 
 
 def attempt(attack, role, workspace, write, event):
@@ -39,8 +40,10 @@ def writes(attack, wall, verb, columns, *, row_id, workspace, run_id):
         return lambda: attack.insert(wall.table, {name: value for name, value in values.items() if name in columns})
     if verb == "UPDATE":
         column = next(name for name in columns if name not in {"id", "workspace_id", "audit_rev", "audit_salt"})
-        return lambda: attack.connection.execute(f'UPDATE {wall.table} SET "{column}" = DEFAULT')
-    return lambda: attack.connection.execute(f"DELETE FROM {wall.table}")
+        return lambda: attack.connection.execute(
+            f'UPDATE {wall.table} SET "{column}" = DEFAULT WHERE id = %s', [row_id]
+        )
+    return lambda: attack.connection.execute(f"DELETE FROM {wall.table} WHERE id = %s", [row_id])
 
 
 def store_before(role, wall, workspace, facts):
@@ -55,21 +58,26 @@ def store_before(role, wall, workspace, facts):
 @pytest.mark.parametrize("wall", governed_tables(), ids=lambda wall: wall.table)
 def test_nothing_commits_without_its_event(wall):
     surprises, attacks = [], 0
-    tenant, other_tenant, run_id = uuid7(), uuid7(), uuid7()
+    tenant, other_tenant, run_id = factories.make_workspace().id, factories.make_workspace().id, uuid7()
     workspace = None if wall.instance else tenant
     for role in ROLES:
+        row_id, new_id = uuid7(), uuid7()
         with siege() as attack:
             possible = attack.writable_by(role, wall.table)
-            if not possible:
-                continue
-            attack.strip(wall.table)
-            row_id = uuid7()
-            attack.seed(wall.table, row_id, workspace, run_id)
+        told = {
+            verb: {"id": str(new_id if verb == "INSERT" else row_id), "rev": 1 if verb == "INSERT" else 2}
+            | {"op": verb.lower(), "run_id": run_id}
+            for verb in possible
+        }
+        for facts in told.values():
+            store_before(role, wall, workspace, facts)
+        with siege() as attack:
+            if possible:
+                attack.strip(wall.table)
+                attack.seed(wall.table, row_id, workspace, run_id)
             for verb, columns in possible.items():
-                subject = uuid7() if verb == "INSERT" else row_id
-                op, rev = verb.lower(), 1 if verb == "INSERT" else 2
-                facts = {"id": str(subject), "rev": rev, "op": op, "run_id": run_id}
-                store_before(role, wall, workspace, facts)
+                facts, rev = told[verb], told[verb]["rev"]
+                subject = new_id if verb == "INSERT" else row_id
                 write = writes(attack, wall, verb, columns, row_id=subject, workspace=tenant, run_id=run_id)
                 wrong = {
                     "no event": None,

@@ -17,6 +17,7 @@ from psycopg import sql
 from audit.envelope import EventContext, ObjectFacts, build, insert_rows
 from audit.guard import GuardTable
 from audit.signing import KeyRing
+from bench.events import make_workspace
 from provenance.actor import Actor
 from provenance.ids import uuid7
 from provenance.roles import RUNTIME_ROLES
@@ -100,6 +101,10 @@ class Siege:
         )
         for (trigger,) in triggers:
             self.connection.execute(sql.SQL("ALTER TABLE {} DISABLE TRIGGER {}").format(name, sql.Identifier(trigger)))
+
+    def home(self) -> UUID:
+        """A workspace that exists as long as the siege lasts."""
+        return make_workspace(self.connection)
 
     def seed(self, table: str, row_id: Any, workspace_id: UUID | None, run_id: UUID | None = None) -> None:
         """A bare row at revision 1, put there with the guards off and on again."""

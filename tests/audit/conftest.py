@@ -44,7 +44,7 @@ def _probe_table(django_db_setup: None) -> Iterator[None]:
             owner.execute(wall.up())
     yield
     with databases.admin() as owner:
-        owner.execute("DROP TABLE probe")
+        databases.drop_governed(owner, "probe")
 
 
 @pytest.fixture

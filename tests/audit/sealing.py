@@ -12,10 +12,14 @@ from audit.merkle import leaf_hash
 from audit.notes import Checkpoint, LogSigner, opened, signed_note
 from audit.sealer import Sealer
 from audit.signing import KeyRing
+from bench.events import make_workspace
 from provenance.home import Home
+from provenance.ids import uuid7
 from tests import databases
 
 ORIGIN = "log.test"
+WORKSPACE, OTHER = uuid7(), uuid7()
+"""Two workspaces for events of no consequence: `pytest.mark.workspaces` has them there."""
 SIGNER = LogSigner(b"e" * 32, b"m" * 32)
 SIGNERS = ("sealer", "web", "gateway", "worker", "setup", "retention")
 
@@ -65,6 +69,15 @@ def seal() -> None:
     with sealer() as one:
         while one.work():
             pass
+
+
+def start_over() -> None:
+    """As a database that knows nothing of what was sealed: empty but for the two workspaces."""
+    databases.empty_all_tables()
+    with databases.admin() as owner:
+        for workspace_id in (WORKSPACE, OTHER):
+            make_workspace(owner, workspace_id)
+        owner.execute("UPDATE audit.sealer SET snap = '1:1:', sealed_maybe = '00000000-0000-0000-0000-000000000000'")
 
 
 def rows(statement: str, *parameters: Any) -> list[tuple[Any, ...]]:

@@ -11,13 +11,11 @@ from audit.services import Target, record
 from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.db import enter
-from provenance.ids import uuid7
 from tests.audit import sealing
+from tests.audit.sealing import OTHER, WORKSPACE
 from tests.audit.test_sealer import ids_in, tell
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-WORKSPACE, OTHER = uuid7(), uuid7()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE, OTHER)]
 
 
 def tell_and_hold(workspace_id=WORKSPACE):

@@ -11,11 +11,10 @@ from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.db import enter
 from provenance.errors import StaleRevision
-from provenance.ids import uuid7
+from tests.audit.sealing import WORKSPACE
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE)]
 
-WORKSPACE = uuid7()
 SYSTEM = Actor.system("race", WORKSPACE)
 
 

@@ -13,16 +13,15 @@ from audit.taxonomy import Event
 from audit.watch import STALLED_AFTER, TOLD_EVERY, Watch
 from provenance.actor import Actor
 from provenance.db import database_now
-from provenance.ids import uuid7, uuid7_floor
+from provenance.ids import uuid7_floor
 from tests import databases, factories
 from tests.attacks.log import told_by
 from tests.audit import sealing
+from tests.audit.sealing import WORKSPACE
 from tests.audit.test_sealer import tell
 from tests.browsing import browser
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-WORKSPACE = uuid7()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE)]
 
 
 @contextmanager

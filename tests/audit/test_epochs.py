@@ -19,15 +19,13 @@ from audit.merkle import range_root
 from audit.notes import LogSigner
 from audit.sealer import NothingToContinue
 from audit.taxonomy import Event
-from provenance.ids import uuid7
 from provenance.roles import grant_database
 from tests import databases
 from tests.audit import sealing
+from tests.audit.sealing import OTHER, WORKSPACE
 from tests.audit.test_sealer import assert_log_is_sound, ids_in, tell
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-WORKSPACE, OTHER = uuid7(), uuid7()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE, OTHER)]
 ORIGIN = f"{sealing.ORIGIN}/{WORKSPACE}"
 
 
@@ -252,8 +250,7 @@ def test_an_anchor_that_another_key_signed_stops_the_sealer(anchor):
 def test_checkpoints_of_another_installation_are_nobodys_business(anchor):
     tell(WORKSPACE, 2)
     seal(anchor, origin="elsewhere.test")
-    databases.empty_all_tables()
-    sealing.rows("UPDATE audit.sealer SET snap = '1:1:' RETURNING 1")
+    sealing.start_over()
     tell(WORKSPACE, 1)
     seal(anchor)
     assert status() == ""

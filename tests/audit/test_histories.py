@@ -9,26 +9,27 @@ from provenance.actor import Actor
 from provenance.ids import uuid7
 from tests import databases
 from tests.audit import sealing
-from tests.audit.test_verification import ORIGIN, WORKSPACE, flaws, verify
+from tests.audit.sealing import WORKSPACE
+from tests.audit.test_verification import ORIGIN, flaws, verify
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE)]
 
 
-def told(*changes, object_id="run-1"):
+def told(*changes, object_id="view-1"):
     """One event for each `(op, rev)` of an object, in one transaction; their ids."""
     events = [
         build(
-            keys=sealing.all_keys("worker"),
+            keys=sealing.all_keys("web"),
             actor=Actor.system("tests", WORKSPACE),
             event=Event.RUN_STARTED,
-            target=ObjectFacts(type="run", id=object_id, rev=rev, op=op),
+            target=ObjectFacts(type="saved_view", id=object_id, rev=rev, op=op),
             workspace_id=WORKSPACE,
         )
         for op, rev in changes
     ]
-    with databases.login("worker") as worker, worker.transaction():
-        worker.execute(f"SET LOCAL app.workspace_id = '{WORKSPACE}'")
-        worker.execute(*insert_rows(events))
+    with databases.login("web") as web, web.transaction():
+        web.execute(f"SET LOCAL app.workspace_id = '{WORKSPACE}'")
+        web.execute(*insert_rows(events))
     return [event.id for event in events]
 
 

@@ -16,15 +16,12 @@ from audit.services import Target, record
 from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.db import enter
-from provenance.ids import uuid7
 from tests import databases
 from tests.attacks.log import plant, told_by
 from tests.audit import sealing
+from tests.audit.sealing import OTHER, WORKSPACE
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-WORKSPACE = uuid7()
-OTHER = uuid7()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE, OTHER)]
 
 
 def system(workspace_id: UUID | None = WORKSPACE) -> Actor:

@@ -9,8 +9,8 @@ from audit.notes import BadNote, Checkpoint, LogKey, LogSigner, opened, parse_vk
 from audit.succession import MOST, Succession, followed
 from audit.taxonomy import Event
 from audit.tree import Tree
+from bench.events import make_workspace
 from provenance.actor import Actor
-from provenance.ids import uuid7
 from tests import databases
 from tests.attacks.log import told_by
 from tests.audit import sealing
@@ -155,7 +155,9 @@ class TestTheSealer:
 
     @staticmethod
     def tell():
-        event = told_by("setup", Actor.system("story", uuid7()), Event.RUN_STARTED)
+        with databases.admin() as owner:
+            workspace_id = make_workspace(owner)
+        event = told_by("setup", Actor.system("story", workspace_id), Event.RUN_STARTED)
         with databases.login("web") as web, web.transaction():
             from audit.envelope import insert_rows
 

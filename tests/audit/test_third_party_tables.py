@@ -43,7 +43,7 @@ def gadget_table(django_db_setup):
         owner.execute(Grant("gadget", web="select, insert, update, delete").up())
     yield
     with databases.admin() as owner:
-        owner.execute("DROP TABLE gadget")
+        databases.drop_governed(owner, "gadget")
 
 
 @pytest.mark.django_db

@@ -9,14 +9,12 @@ from audit.taxonomy import Event
 from audit.tree import Tree, django_tree
 from provenance.actor import Actor
 from provenance.db import enter
-from provenance.ids import uuid7
 from tests import databases
 from tests.attacks.log import told_by
 from tests.audit import sealing
+from tests.audit.sealing import OTHER, WORKSPACE
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-WORKSPACE, OTHER = uuid7(), uuid7()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE, OTHER)]
 
 
 def tell(count, workspace_id=WORKSPACE):

@@ -16,17 +16,15 @@ from audit.notes import LogSigner
 from audit.ranges import _words
 from audit.taxonomy import Event
 from audit.verification import Verification, Wanted
-from provenance.ids import uuid7
 from tests import databases
 from tests.attacks.log import plant, told_by
 from tests.audit import sealing
+from tests.audit.sealing import OTHER, WORKSPACE
 from tests.audit.test_epochs import seal
 from tests.audit.test_retention import LONG_AGO, drop_months, expire, old_events  # noqa: F401  a fixture
 from tests.audit.test_sealer import system, tell
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-WORKSPACE, OTHER = uuid7(), uuid7()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE, OTHER)]
 ORIGIN, INSTANCE = f"{sealing.ORIGIN}/{WORKSPACE}", f"{sealing.ORIGIN}/instance"
 OURS = f"log_id = (SELECT id FROM audit.log WHERE origin = '{ORIGIN}')"
 
@@ -217,10 +215,7 @@ def test_another_history_under_the_same_name_is_found_by_what_is_kept_elsewhere(
     """Somebody with the key of the log writes it anew, also to the same length."""
     tell(WORKSPACE, 3)
     seal(anchor)
-    databases.empty_all_tables()
-    sealing.rows(
-        "UPDATE audit.sealer SET snap = '1:1:', sealed_maybe = '00000000-0000-0000-0000-000000000000' RETURNING 1"
-    )
+    sealing.start_over()
     tell(WORKSPACE, 4)
     seal(DirectoryAnchor(tmp_path / "another"))
     assert verify().is_good

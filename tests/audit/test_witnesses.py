@@ -8,16 +8,14 @@ from audit.anchors import AnchorFailed
 from audit.notes import BadNote, Checkpoint, Ed25519Cosigner, cosignatures, opened, parse_cosigner, signed_note
 from audit.taxonomy import Event
 from audit.witnesses import Witness
-from provenance.ids import uuid7
 from tests import databases
 from tests.audit import sealing
+from tests.audit.sealing import WORKSPACE
 from tests.audit.test_epochs import status, told
 from tests.audit.test_sealer import tell
 from tests.fakes import witness as fakes
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-WORKSPACE = uuid7()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE)]
 INSTANCE = f"{sealing.ORIGIN}/instance"
 
 
@@ -84,8 +82,7 @@ def test_the_same_checkpoint_is_cosigned_once(fake, witness):
 
 def test_a_witness_that_saw_more_says_that_the_database_was_set_back(fake, witness):
     grow(witness, times=3)
-    databases.empty_all_tables()
-    sealing.rows("UPDATE audit.sealer SET snap = '1:1:' RETURNING 1")
+    sealing.start_over()
     assert grow(witness_of(fake)) == [False]
     assert "COSIGNED 3 ENTRIES, AND THERE ARE 1" in status(witness.name)
     ((_log, detail),) = told(Event.AUDIT_ANCHOR_FAILED)
@@ -95,8 +92,7 @@ def test_a_witness_that_saw_more_says_that_the_database_was_set_back(fake, witne
 
 def test_a_second_history_is_not_cosigned(fake, witness):
     grow(witness, times=2)
-    databases.empty_all_tables()
-    sealing.rows("UPDATE audit.sealer SET snap = '1:1:' RETURNING 1")
+    sealing.start_over()
     grow(times=2)
     assert grow(witness_of(fake)) == [False]
     assert "ANOTHER HISTORY" in status(witness.name)

@@ -25,15 +25,13 @@ from provenance.actor import Actor
 from provenance.binaries import postgres_for
 from provenance.embedded import SERVER_ENVIRONMENT, EmbeddedPostgres
 from provenance.home import DATABASE, Home
-from provenance.ids import uuid7
 from provenance.roles import LOGIN_ROLES, ensure_roles
 from tests import databases
 from tests.attacks.log import told_by
 from tests.audit import sealing
+from tests.audit.sealing import WORKSPACE
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-WORKSPACE = uuid7()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE)]
 
 
 class Place:

@@ -162,7 +162,12 @@ class World:
             connection.execute(f"UPDATE {table} SET audit_rev = audit_rev + 1")
             with connection.cursor(row_factory=dict_row) as cursor:
                 rows = [LoadedRow.of(type_, row) for row in cursor.execute(f"SELECT * FROM {table}").fetchall()]
-        changes = [RowChange(type=row.type, id=row.id, rev=row.rev, op="update", state=row.state) for row in rows]
+            # Rows that are written once are never told as updated.
+            ((is_updated,),) = connection.execute(
+                "SELECT EXISTS (SELECT FROM audit.teller WHERE object_type = %s AND op = 'update')", [type_]
+            ).fetchall()
+        op = "update" if is_updated else "insert"
+        changes = [RowChange(type=row.type, id=row.id, rev=row.rev, op=op, state=row.state) for row in rows]
         with transaction.atomic():
             entries = [Entry(event=Event.AGENT_UPDATED, target=change) for change in changes]
             record_all(actor=factories.system_of(self.workspace), entries=entries)
