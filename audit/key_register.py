@@ -7,6 +7,7 @@ key that whoever verifies holds.
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 LATEST = timedelta(days=1)
 """So much later than its end may what a key signed be sealed: transactions commit late, but not that late."""
 _KEY_TYPE = "audit_key"
+_SEALER = "sealer"
 _NUMBERED = re.compile("[a-z]+-[1-9][0-9]{0,5}")
 _SECOND = "%Y-%m-%d %H:%M:%S UTC"
 
@@ -74,7 +76,11 @@ def held_against(connection: psycopg.Connection[Any], keys: KeyRing, log_keys: S
             "SELECT FROM audit.checkpoint WHERE signatures IS NOT NULL LIMIT 1"
         ).fetchone()
     of_events = [replaced for event, facts in tellings if (replaced := _Replaced.parse(event, facts))]
-    rotations = {facts["new"]: facts["rotation"] for event, facts in tellings if process_of(event.kid) == "sealer"}
+    rotations = {
+        facts.get("new"): facts["rotation"]
+        for event, facts in tellings
+        if process_of(event.kid) == _SEALER and "rotation" in facts
+    }
     found = Register(ends=_ends(of_events))
     found.problems += _of_events([row for row in rows if row.purpose == "event"], keys, of_events, found.ends)
     log_rows = [row for row in rows if row.purpose != "event"]
@@ -103,13 +109,16 @@ class _Replaced:
 
     @classmethod
     def parse(cls, event: StoredEvent, facts: Mapping[str, Any]) -> "_Replaced | None":
-        """A key is told under itself or under the one before it, about the other of the two; no other has a say."""
-        old, new = facts.get("old", ""), facts.get("new", "")
-        if event.object_type != _KEY_TYPE or {event.kid, event.object_id} != {old, new}:
-            return None
-        if process_of(old) != process_of(new) or not _NUMBERED.fullmatch(new):
-            return None
-        return cls(new, datetime.fromisoformat(facts["old_ends_at"]))
+        """A key is told under itself or under the one before it, about the other of the two; no other has a say.
+
+        Nor have words that the host would not use.
+        """
+        with suppress(KeyError, TypeError, ValueError, AttributeError):
+            old, new, end = facts["old"], facts["new"], datetime.fromisoformat(facts["old_ends_at"])
+            is_of_them = event.object_type == _KEY_TYPE and {event.kid, event.object_id} == {old, new}
+            if is_of_them and process_of(old) == process_of(new) and _NUMBERED.fullmatch(new) and end.tzinfo:
+                return cls(new, end)
+        return None
 
 
 def _ends(tellings: Sequence[_Replaced]) -> dict[str, datetime]:
@@ -146,7 +155,7 @@ def _of_events(
 
 
 def _of_the_log(
-    rows: Sequence[Row], log_keys: Sequence[LogKey], rotations: Mapping[str, str], *, is_begun: bool
+    rows: Sequence[Row], log_keys: Sequence[LogKey], rotations: Mapping[str | None, str], *, is_begun: bool
 ) -> list[str]:
     known = {key.kid: key for key in log_keys}
     stored = {row.kid for row in rows}

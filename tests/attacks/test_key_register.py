@@ -54,6 +54,7 @@ def test_keys_that_were_replaced_as_told_alarm_nobody(home):
     tell(WORKSPACE)
     rotate(home, overlap=timedelta(hours=24))
     rotate(home, "worker", overlap=timedelta(0), is_lost=True)
+    rotate(home, "sealer", overlap=timedelta(hours=1))
     seal(home)
     report = verify(home)
     assert report.is_good, report
@@ -121,6 +122,25 @@ def test_the_telling_event_taken_back_with_the_end_is_found(home):
         Event.AUDIT_KEY_ROTATED,
     )
     assert "The key web-2 is registered, and no signed event tells of it" in verify(home).problems
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"old": "web-1"}, {"old": 1, "new": 2, "old_ends_at": 3}, {"old": "web-1", "new": "web-2", "old_ends_at": "soon"}],
+)
+def test_words_that_the_host_would_not_use_have_no_say_and_stop_nobody(home, facts):
+    store(
+        build(
+            keys=sealing.all_keys("web"),
+            actor=Actor.system("rotate_keys", None),
+            event=Event.AUDIT_KEY_ROTATED,
+            target=ObjectFacts(type="audit_key", id="web-2"),
+            workspace_id=None,
+            detail=facts,
+        )
+    )
+    seal(home)
+    assert verify(home).is_good
 
 
 def signed(home, kid, at):
