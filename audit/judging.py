@@ -4,6 +4,7 @@ It compares stored bytes with stored columns. That an event is missing is for th
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -15,6 +16,7 @@ COLUMNS = (
     "id, workspace_id, object_type, object_id, rev, op, changed, action, actor_id, actor_type, outcome, risk, run_id, "
     "kid, mac, body"
 )
+_CLOCK_TOLERANCE_MS = 300_000
 CHECKPOINT_PREFIX = b"provenance-checkpoint-v1\n"
 
 
@@ -70,6 +72,18 @@ def too_late(event: StoredEvent, ended: Mapping[str, UUID]) -> str:
     return f"{event.kid} had ended before it was stored" if last and event.id > last else ""
 
 
+def is_told_when_made(event_id: str, at: Any) -> bool:
+    """Whether the time that an event tells is the time in its id, within what clocks may differ by.
+
+    Months and searches go by the id, people by the time.
+    """
+    made = int(event_id[:8] + event_id[9:13], 16)
+    try:
+        return abs(datetime.fromisoformat(at).timestamp() * 1000 - made) <= _CLOCK_TOLERANCE_MS
+    except (TypeError, ValueError):
+        return False
+
+
 def mismatch(event: StoredEvent) -> str:
     """Which column does not say what the signed body says; empty when all do."""
     try:
@@ -92,6 +106,8 @@ def differences(event: StoredEvent) -> list[tuple[str, Any, Any]]:
     # Two readers could read two things in any other form, and a verifier elsewhere takes none of them.
     if orjson.dumps(body, option=orjson.OPT_SORT_KEYS) != event.body.encode():
         raise ValueError("the signed body is not in canonical form")
+    if not is_told_when_made(str(event.id), body.get("at")):
+        raise ValueError("the time it tells is more than five minutes from the time in its id")
     if said == _stored(event):
         return []
     compared = zip(_COMPARED, said, _stored(event), strict=True)

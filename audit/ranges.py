@@ -16,7 +16,7 @@ import psycopg
 
 from audit.expired_months import expired_leaves
 from audit.growth import HASH_BYTES, TILE_WIDTH
-from audit.judging import CHECKPOINT_PREFIX, COLUMNS, StoredEvent, checkpoint_entry, flaw
+from audit.judging import CHECKPOINT_PREFIX, COLUMNS, StoredEvent, checkpoint_entry, flaw, is_told_when_made
 from audit.key_register import End
 from audit.merkle import Node, leaf_hash, subtrees
 from audit.notes import BadNote, Checkpoint, opened, parse_vkey, signed_note
@@ -189,6 +189,7 @@ def check_events(connection: psycopg.Connection[Any], keys: KeyRing, leaves: Lea
                 outer.digest() == mac
                 and said["id"] == identity
                 and said["workspace"] == workspace
+                and is_told_when_made(identity, said["at"])
                 # Several at a time: looking each up and comparing it would be a quarter of all.
                 and _SAID(said) == row[3:7]
                 and _OF_OBJECT(said["object"]) == row[7:11]

@@ -16,8 +16,11 @@ from provenance.actor import Actor
 from provenance.db import scope
 from provenance.ids import uuid7, uuid7_floor
 from provenance.postgres.refusals import EventNotAccepted
+from tests.attacks.log import plant
 from tests.attacks.walls import governed_tables, siege
-from tests.audit.sealing import all_keys
+from tests.audit import sealing
+from tests.audit.sealing import WORKSPACE, all_keys
+from tests.audit.test_verification import verify
 
 
 def store(event):
@@ -67,16 +70,31 @@ def test_no_log_is_made_up(workspace, as_role, process):
         store(invented(process, nowhere, kind="run", op="read", event=Event.RUN_STARTED))
 
 
+def told_at_another_time(monkeypatch, workspace_id, minutes):
+    """An event of this moment, give or take: its id so many minutes ago and its time as many ahead."""
+    now = datetime.now(UTC)
+    made = uuid7_floor(now - timedelta(minutes=minutes)).int | 0x7 << 76 | 0b10 << 62
+    monkeypatch.setattr("audit.envelope.uuid7", lambda: UUID(int=made))
+    at = now + timedelta(minutes=minutes)
+    return invented("worker", workspace_id, kind="run", op="read", event=Event.RUN_STARTED, now=at)
+
+
 @pytest.mark.parametrize("minutes", [4, -4])
 def test_the_time_of_an_event_is_that_of_its_id(workspace, as_role, monkeypatch, minutes):
     """Each within five minutes of the clock and eight from each other: a verifier refuses every bundle that holds it."""
-    now = datetime.now(UTC)
-    monkeypatch.setattr(
-        "audit.envelope.uuid7",
-        lambda: UUID(int=uuid7_floor(now - timedelta(minutes=minutes)).int | 0x7 << 76 | 0b10 << 62),
-    )
-    event = invented(
-        "worker", workspace.id, kind="run", op="read", event=Event.RUN_STARTED, now=now + timedelta(minutes=minutes)
-    )
+    event = told_at_another_time(monkeypatch, workspace.id, minutes)
     with as_role("worker"), pytest.raises(EventNotAccepted, match="more than 5 minutes from the time in its id"):
         store(event)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.workspaces(WORKSPACE)
+def test_stored_past_the_check_it_is_sealed_told_and_found(monkeypatch):
+    event = told_at_another_time(monkeypatch, WORKSPACE, 4)
+    monkeypatch.undo()
+    with transaction.atomic(), scope(WORKSPACE):
+        plant(event)
+    sealing.seal()
+    assert sealing.rows("SELECT count(*) FROM audit.event WHERE action = %s", Event.AUDIT_VERIFICATION_FAILED) == [(1,)]
+    found = [(flaw.index, flaw.problem) for log in verify().logs for flaw in log.flaws]
+    assert found == [(0, "the time it tells is more than five minutes from the time in its id")]
