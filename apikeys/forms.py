@@ -20,9 +20,3 @@ class IssueForm(forms.Form):
     expires_in_days = forms.IntegerField(
         min_value=1, max_value=LONGEST_LIFE_DAYS, initial=DEFAULT_LIFE_DAYS, label="Days until it expires"
     )
-
-
-class RevokeForm(forms.Form):
-    """Why a key ends."""
-
-    reason = forms.CharField(max_length=1000)

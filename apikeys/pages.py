@@ -8,11 +8,12 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from apikeys import selectors, services
-from apikeys.forms import IssueForm, RevokeForm
+from apikeys.forms import IssueForm
 from provenance.errors import Invalid, PermissionDenied
 from provenance.ids import parse_public_id
 from provenance.pages import PageRequest, form_of, page, render
 from provenance.permissions import Permission
+from provenance.reasons import reason_of
 
 LARGEST_LIST = 200
 
@@ -45,10 +46,7 @@ def issue(request: PageRequest) -> HttpResponse:
 @form_of("apikeys:list")
 def revoke(request: PageRequest, key_id: str) -> HttpResponse:
     """End a key."""
-    form = RevokeForm(request.POST)
-    if not form.is_valid():
-        raise Invalid("Say why the key is revoked.")
-    services.revoke_key(actor=request.actor, key_id=parse_public_id("key", key_id), **form.cleaned_data)
+    services.revoke_key(actor=request.actor, key_id=parse_public_id("key", key_id), reason=reason_of(request))
     return redirect("apikeys:list", request.workspace.slug)
 
 

@@ -1,7 +1,6 @@
 """What people type to find events, to keep what they looked for, and to take it away."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -17,54 +16,13 @@ from audit.evidence import OF_THE_INSTANCE
 from audit.names import MOST_FOUND, Thing
 from audit.selectors import EventFilters, held_id
 from audit.taxonomy import Event
+from audit.words import LABELS, LAST, OUTCOME_WORDS, Pill, value_in_words
 from provenance.actor import Actor, ActorKind
 from provenance.errors import Invalid, NotFound
-from provenance.ids import is_short_id, parse_public_id, public_id
+from provenance.ids import parse_public_id
 from provenance.risk import Risk
-from provenance.templatetags.console import OUTCOMES
 
-LABELS = {
-    "action": "event",
-    "actor_type": "who",
-    "actor_id": "actor",
-    "object_type": "what",
-    "object_id": "object",
-    "run": "run",
-    "risk": "risk",
-    "outcome": "outcome",
-    "about": "about",
-    "since": "since",
-    "until": "until",
-    "last": "time",
-}
-
-# The words of the table's chips, so that what is asked for is what is read.
-_OUTCOME_WORDS = [(value, word) for value, (_, _, word) in OUTCOMES.items()]
-
-
-_LAST = {
-    "1h": ("Last hour", timedelta(hours=1)),
-    "24h": ("Last 24 hours", timedelta(days=1)),
-    "7d": ("Last 7 days", timedelta(days=7)),
-    "30d": ("Last 30 days", timedelta(days=30)),
-}
 _NOT_FILTERS = ("cursor", "at", "live", "add", "csrfmiddlewaretoken")
-_NAMES = {
-    name: field
-    for field, names in {
-        "action": ("event", "type"),
-        "actor_type": ("who",),
-        "actor_id": ("actor", "member", "agent"),
-        "object_type": ("what",),
-        "object_id": ("object", "target"),
-        "run": ("run",),
-        "risk": ("risk",),
-        "outcome": ("outcome",),
-    }.items()
-    for name in names
-}
-
-_OF_FEW_WORDS = {"actor_type", "risk", "outcome"}
 
 
 def _moment() -> forms.DateTimeInput:
@@ -74,16 +32,6 @@ def _moment() -> forms.DateTimeInput:
 
 def _choices(empty: str, values: Any) -> list[tuple[str, str]]:
     return [("", empty), *((value, value.capitalize()) for value in values)]
-
-
-@dataclass(frozen=True, slots=True)
-class Pill:
-    """A filter in force: what it is, and the address's query without it. `is_or`: it or the pill before it need hold."""
-
-    label: str
-    value: str
-    rest: str
-    is_or: bool = False
 
 
 class EventSearchForm(forms.Form):
@@ -101,11 +49,11 @@ class EventSearchForm(forms.Form):
     object_id = forms.CharField(required=False, max_length=100, label="Object id")
     run = forms.CharField(required=False, max_length=40, label="Run")
     risk = forms.ChoiceField(required=False, label="Risk at least", choices=_choices("Any", Risk))
-    outcome = forms.ChoiceField(required=False, label="Outcome", choices=[("", "Any"), *_OUTCOME_WORDS])
+    outcome = forms.ChoiceField(required=False, label="Outcome", choices=[("", "Any"), *OUTCOME_WORDS])
     last = forms.ChoiceField(
         required=False,
         label="Time",
-        choices=[("", "Any, or from and to"), *((value, word) for value, (word, _) in _LAST.items())],
+        choices=[("", "Any, or from and to"), *((value, word) for value, (word, _) in LAST.items())],
     )
     since = forms.DateTimeField(required=False, label="Since, UTC", widget=_moment())
     until = forms.DateTimeField(required=False, label="Until, UTC", widget=_moment())
@@ -124,8 +72,8 @@ class EventSearchForm(forms.Form):
     def period(self) -> str:
         """The time in force, in words."""
         last = self.data.get("last", "")
-        if last in _LAST:
-            return _LAST[last][0]
+        if last in LAST:
+            return LAST[last][0]
         return "Chosen time" if self.data.get("since") or self.data.get("until") else "All time"
 
     def clean_action(self) -> str:
@@ -176,7 +124,7 @@ class EventSearchForm(forms.Form):
         found = self.cleaned_data
         since = found["since"]
         if found["last"]:
-            since = max(filter(None, [since, timezone.now() - _LAST[found["last"]][1]]))
+            since = max(filter(None, [since, timezone.now() - LAST[found["last"]][1]]))
         return EventFilters(
             since=since,
             until=found["until"],
@@ -188,7 +136,7 @@ class EventSearchForm(forms.Form):
             run_id=found["run"],
             risk=Risk(found["risk"]) if found["risk"] else None,
             outcome=found["outcome"],
-            about=[f"{thing.kind}:{id_}" for thing in found["about"] for id_ in thing.ids],
+            about=[key for thing in found["about"] for key in thing.keys],
             before=before,
         )
 
@@ -199,7 +147,7 @@ class EventSearchForm(forms.Form):
 
     def periods(self) -> list[tuple[str, str]]:
         """The times that one click chooses: (value, word)."""
-        return [("", "All time"), *((value, word) for value, (word, _length) in _LAST.items())]
+        return [("", "All time"), *((value, word) for value, (word, _length) in LAST.items())]
 
     def kept(self) -> str:
         """The address's query with its filters and nothing else, in one order: what a view is saved as."""
@@ -220,7 +168,7 @@ class EventSearchForm(forms.Form):
                 left = f"{urlencode({name: others})}&{rest.urlencode()}".rstrip("&") if others else rest.urlencode()
                 pills.append(Pill(thing.label, thing.name, left, is_or=thing != things[0]))
             if not things:
-                pills.append(Pill(LABELS[name], _in_words(name, str(value)), rest.urlencode()))
+                pills.append(Pill(LABELS[name], value_in_words(name, str(value)), rest.urlencode()))
         return pills
 
     def _things(self) -> list[Thing]:
@@ -241,74 +189,11 @@ class ExportForm(forms.Form):
     shown = forms.IntegerField(required=False, min_value=0, widget=forms.HiddenInput)
 
 
-def _in_words(name: str, value: str) -> str:
-    """A filter's value as the page's chips and lists spell it."""
-    if name == "outcome":
-        return dict(_OUTCOME_WORDS).get(value, value)
-    if name == "last":
-        return _LAST.get(value, (value, None))[0].lower()
-    return f"{value} or worse" if name == "risk" and value in {Risk.MEDIUM, Risk.HIGH} else value
-
-
 def _held(text: str) -> str:
     try:
         return held_id(text)
     except Invalid as error:
         raise ValidationError(error.message) from error
-
-
-def understood(text: str) -> tuple[str, str] | None:
-    """The filter that a text spells: `run.failed`, `run_01…`, `high`, `refused`, `actor:01a2…`. None for anything else."""
-    text = text.strip()
-    prefix, separator, value = (part.strip() for part in text.partition(":"))
-    field = _NAMES.get(prefix.lower(), "") if separator else ""
-    if field in {"actor_id", "object_id"}:
-        return _of_id(value, field)
-    if field:
-        if field == "outcome":
-            value = {word.lower(): outcome for outcome, word in _OUTCOME_WORDS}.get(value.lower(), value)
-        return field, value.lower() if field in _OF_FEW_WORDS else value
-    known: dict[str, tuple[str, str]] = {
-        **{kind.value: ("actor_type", kind.value) for kind in ActorKind},
-        **{event.domain: ("action", event.domain) for event in Event},
-        **{event.value: ("action", event.value) for event in Event},
-        **{risk.value: ("risk", risk.value) for risk in Risk},
-        **{word.lower(): ("outcome", outcome) for outcome, word in _OUTCOME_WORDS},
-        **{outcome: ("outcome", outcome) for outcome, _word in _OUTCOME_WORDS},
-    }
-    if text.lower() in known:
-        return known[text.lower()]
-    return ("run", text) if text.startswith("run_") else _of_id(text, "object_id")
-
-
-def named_like(text: str) -> list[Event]:
-    """The types of event in whose name or sentence the text stands."""
-    word = text.strip().lower()
-    return [event for event in Event if len(word) > 2 and (word in event.value or word in event.sentence.lower())]
-
-
-def _of_id(text: str, field: str) -> tuple[str, str] | None:
-    """The filter for an id as addresses or events spell it. Names and short ids are for `called`."""
-    if is_short_id(text):
-        return None
-    try:
-        return (field, text) if held_id(text) != text else (field, str(UUID(text)))
-    except ValueError:
-        return None
-
-
-def called(actor: Actor, text: str) -> tuple[list[Thing], dict[str, str]]:
-    """The reader's things that a text names, and the filters that find what is told about them; none for too many things.
-
-    `agent:ledger-ops` asks for agents alone.
-    """
-    prefix, separator, name = (part.strip() for part in text.partition(":"))
-    kind = prefix.lower() if separator else ""
-    things = names.find(actor, name if kind in {*names.kinds(), *_NAMES} else text, kind)
-    if len(things) == 1 and things[0].kind == "run":
-        # What happened in it, and not only what was done to it.
-        return things, {"run": public_id("run", UUID(things[0].id)), "about": ""}
-    return things, {"about": ",".join(thing.key for thing in things)} if 0 < len(things) <= MOST_FOUND else {}
 
 
 def _only_filters(query: Mapping[str, Any]) -> QueryDict:

@@ -29,7 +29,7 @@ LITERAL = "id"
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """Something that events are about. `also` are further ids under which they know it."""
+    """Something that events are about. `also`: keys of what else events about it name, such as its membership."""
 
     kind: str
     id: str
@@ -47,9 +47,9 @@ class Thing:
         return f"{self.kind}:{self.id}"
 
     @property
-    def ids(self) -> tuple[str, ...]:
-        """Every id by which events name it."""
-        return (self.id, *self.also)
+    def keys(self) -> tuple[str, ...]:
+        """Everything that is looked for, as `EventFilters.about` has it."""
+        return (self.key, *self.also)
 
 
 Finder = Callable[[Actor, str, Sequence[UUID]], Iterable[Thing]]

@@ -14,13 +14,14 @@ from django.views.decorators.http import require_POST, require_safe
 
 from audit import background, exports, names, narrative, saved_views, selectors
 from audit.evidence import evidence_pack, frameworks
-from audit.forms import EventSearchForm, EvidenceForm, ExportForm, SaveViewForm, called, named_like, understood
+from audit.forms import EventSearchForm, EvidenceForm, ExportForm, SaveViewForm
 from audit.rail import Point, railed
 from audit.reads import told
 from audit.seal import seal_of
 from audit.selectors import EventDetail, EventFilters
 from audit.spool import spooled
 from audit.tree import django_tree
+from audit.words import called, in_words, named_like, understood
 from provenance.actor import ActorKind
 from provenance.api import Paging
 from provenance.errors import Invalid, NotFound
@@ -31,6 +32,7 @@ from provenance.permissions import Permission
 COUNTED_AT_MOST = 10_000
 NEW_COUNTED_AT_MOST = 100
 MOST_SUGGESTED = 12
+MOST_EXPORTS = 50
 _TIMELINES = ("user", "agent")
 _OBJECT_PAGES = {"approval": ("approvals:detail", "apr"), "run": ("workflows:run", "run")}
 
@@ -181,7 +183,9 @@ def ask_for_export(request: PageRequest) -> HttpResponse:
 @told
 def export_jobs(request: PageRequest) -> HttpResponse:
     """The member's exports of the last days."""
-    return render(request, "audit/exports.html", {"exports": background.exports_of(request.actor)[:50]})
+    rows = background.exports_of(request.actor)[:MOST_EXPORTS]
+    shown = [(row, in_words(request.actor, row.filters)) for row in rows]
+    return render(request, "audit/exports.html", {"exports": shown})
 
 
 @page(Permission.AUDIT_READ)
@@ -190,7 +194,8 @@ def export_jobs(request: PageRequest) -> HttpResponse:
 def export_job(request: PageRequest, export_id: str) -> HttpResponse:
     """One export: how far it is, and the bundle once it is there."""
     found = background.export_of(request.actor, parse_public_id("exp", export_id))
-    return render(request, "audit/export.html", {"export": found}, fragment="audit/_export.html")
+    context = {"export": found, "filters": in_words(request.actor, found.filters)}
+    return render(request, "audit/export.html", context, fragment="audit/_export.html")
 
 
 @page(Permission.AUDIT_READ)

@@ -3,14 +3,9 @@
 from django import forms
 
 from audit.models import HOLD_KINDS
+from provenance.reasons import ReasonForm
 
 _KINDS = {"workspace": "Everything in this workspace", "run": "One run", "object": "One object"}
-
-
-class ReasonForm(forms.Form):
-    """Why."""
-
-    reason = forms.CharField(max_length=1000, label="Reason")
 
 
 class DaysForm(ReasonForm):

@@ -79,12 +79,6 @@ class SinkForm(SettingsForm):
     field_order = ["name", "kind"]
 
 
-class ReasonForm(forms.Form):
-    """Why something is done."""
-
-    reason = forms.CharField(max_length=1000)
-
-
 class DigestForm(forms.Form):
     """A regular mail about the log."""
 

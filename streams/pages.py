@@ -14,8 +14,9 @@ from provenance.errors import Conflict, Invalid, PermissionDenied
 from provenance.ids import parse_public_id, public_id
 from provenance.pages import PageRequest, form_of, page, render
 from provenance.permissions import Permission
+from provenance.reasons import reason_of
 from streams import selectors
-from streams.forms import KINDS, DigestForm, ReasonForm, SettingsForm, SinkForm
+from streams.forms import KINDS, DigestForm, SettingsForm, SinkForm
 from streams.models import Digest
 from streams.selectors import ShownSink
 from streams.services import digests, may_manage, sinks
@@ -72,7 +73,7 @@ def detail(request: PageRequest, sink_id: str) -> HttpResponse:
 @form_of("streams:list")
 def disable(request: PageRequest, sink_id: str) -> HttpResponse:
     """Send it nothing for now."""
-    sinks.disable_sink(actor=request.actor, sink_id=parse_public_id("snk", sink_id), reason=_reason(request))
+    sinks.disable_sink(actor=request.actor, sink_id=parse_public_id("snk", sink_id), reason=reason_of(request))
     return redirect("streams:detail", request.workspace.slug, sink_id)
 
 
@@ -80,7 +81,7 @@ def disable(request: PageRequest, sink_id: str) -> HttpResponse:
 @form_of("streams:list")
 def enable(request: PageRequest, sink_id: str) -> HttpResponse:
     """Go on from where it stopped."""
-    sinks.enable_sink(actor=request.actor, sink_id=parse_public_id("snk", sink_id), reason=_reason(request))
+    sinks.enable_sink(actor=request.actor, sink_id=parse_public_id("snk", sink_id), reason=reason_of(request))
     return redirect("streams:detail", request.workspace.slug, sink_id)
 
 
@@ -88,7 +89,7 @@ def enable(request: PageRequest, sink_id: str) -> HttpResponse:
 @form_of("streams:list")
 def remove(request: PageRequest, sink_id: str) -> HttpResponse:
     """Remove it for good."""
-    sinks.remove_sink(actor=request.actor, sink_id=parse_public_id("snk", sink_id), reason=_reason(request))
+    sinks.remove_sink(actor=request.actor, sink_id=parse_public_id("snk", sink_id), reason=reason_of(request))
     return redirect("streams:list", request.workspace.slug)
 
 
@@ -126,7 +127,7 @@ def digest(request: PageRequest, digest_id: str) -> HttpResponse:
 @form_of("streams:list")
 def remove_digest(request: PageRequest, digest_id: str) -> HttpResponse:
     """End a regular mail."""
-    digests.remove_digest(actor=request.actor, digest_id=parse_public_id("dgs", digest_id), reason=_reason(request))
+    digests.remove_digest(actor=request.actor, digest_id=parse_public_id("dgs", digest_id), reason=reason_of(request))
     return redirect("streams:list", request.workspace.slug)
 
 
@@ -209,10 +210,3 @@ def _readers(actor: Actor) -> list[tuple[str, str]]:
         for member in workspaces.members(actor)
         if Permission.AUDIT_READ in permissions_of(Role(role) for role in member.roles)
     ]
-
-
-def _reason(request: PageRequest) -> str:
-    form = ReasonForm(request.POST)
-    if not form.is_valid():
-        raise Invalid("Say why.")
-    return str(form.cleaned_data["reason"])

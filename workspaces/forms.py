@@ -51,9 +51,3 @@ class InviteForm(RolesForm):
     email = forms.EmailField(max_length=254, label="Work e-mail")
 
     field_order = ("email", "roles")
-
-
-class RemoveForm(forms.Form):
-    """Why a member leaves."""
-
-    reason = forms.CharField(max_length=1000)

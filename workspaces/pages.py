@@ -20,10 +20,11 @@ from provenance.errors import Conflict, Invalid, NotFound, PermissionDenied
 from provenance.ids import parse_public_id
 from provenance.pages import PageRequest, form_of, member_page, page, personal_page, public_page, render
 from provenance.permissions import Permission
+from provenance.reasons import reason_of
 from workspaces import lookups, selectors, services
 from workspaces.erasure import erase_member
 from workspaces.errors import InvitationClosed, SetupClosed
-from workspaces.forms import AcceptForm, InviteForm, RemoveForm, RolesForm, SetupForm
+from workspaces.forms import AcceptForm, InviteForm, RolesForm, SetupForm
 from workspaces.models import User
 from workspaces.setup_token import SetupToken
 
@@ -164,10 +165,7 @@ def change_roles(request: PageRequest, user_id: str) -> HttpResponse:
 @form_of("workspaces:members")
 def remove(request: PageRequest, user_id: str) -> HttpResponse:
     """Take a member's rights away."""
-    form = RemoveForm(request.POST)
-    if not form.is_valid():
-        raise Invalid("Say why the member is removed.")
-    services.remove_member(actor=request.actor, user_id=parse_public_id("usr", user_id), **form.cleaned_data)
+    services.remove_member(actor=request.actor, user_id=parse_public_id("usr", user_id), reason=reason_of(request))
     return redirect("workspaces:members", request.workspace.slug)
 
 
@@ -175,10 +173,7 @@ def remove(request: PageRequest, user_id: str) -> HttpResponse:
 @form_of("workspaces:members")
 def erase(request: PageRequest, user_id: str) -> HttpResponse:
     """Destroy what is personal of a member."""
-    form = RemoveForm(request.POST)
-    if not form.is_valid():
-        raise Invalid("Say why the member is erased.")
-    erase_member(actor=request.actor, user_id=parse_public_id("usr", user_id), **form.cleaned_data)
+    erase_member(actor=request.actor, user_id=parse_public_id("usr", user_id), reason=reason_of(request))
     return redirect("workspaces:members", request.workspace.slug)
 
 

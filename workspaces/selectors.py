@@ -128,7 +128,7 @@ def members_called(actor: Actor, text: str, ids: Sequence[UUID]) -> list[Thing]:
     people = User.objects.filter(pk__in=by_person)
     if not ids:
         people = people.filter(Q(name__icontains=text) | Q(email__icontains=text))
-    return [Thing("member", str(person.pk), person.name, (str(by_person[person.pk]),)) for person in people]
+    return [Thing("member", str(person.pk), person.name, (f"membership:{by_person[person.pk]}",)) for person in people]
 
 
 def open_invitations(actor: Actor) -> list[Invitation]:

@@ -3,6 +3,7 @@
 Loaded as template builtins, so that no template starts with a `load` line.
 """
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
@@ -70,6 +71,10 @@ _PLURALS = {
     lookalikes.Oddity.FOREIGN: "letters of another script",
 }
 _FOLD_LINES = 12
+DAYS_OF_A_YEAR = 365.25
+_PARTS = re.compile(r"[^._]+[._]?|[._]")
+_LONG_NAME = 20
+_MAY_BREAK = SafeString("<wbr>")
 _OFF = SafeString(' class="off"')
 
 
@@ -254,6 +259,15 @@ def grouped(number: int) -> str:
 
 
 @register.filter
+def days_in_words(days: int) -> str:
+    """`90 days`, and whole years as such: `7 years` of 2557 days."""
+    years = round(days / DAYS_OF_A_YEAR)
+    if years and abs(days - years * DAYS_OF_A_YEAR) < 2:
+        return "1 year" if years == 1 else f"{years} years"
+    return "1 day" if days == 1 else f"{days:,} days"
+
+
+@register.filter
 def short_hash(value: bytes) -> str:
     """`9f2c 41d8 … b07e`."""
     text = bytes(value).hex()
@@ -264,6 +278,13 @@ def short_hash(value: bytes) -> str:
 def spaced(name: str) -> str:
     """`tool_call` as people write it: `tool call`."""
     return str(name).replace("_", " ")
+
+
+@register.filter
+def breakable(name: str) -> SafeString:
+    """A name such as `approval.decision_recorded`, too long for a phone: it may go on in the next line between its words."""
+    parts = _PARTS.findall(name) if len(name) > _LONG_NAME else [name]
+    return format_html_join(_MAY_BREAK, "{}", ((part,) for part in parts))
 
 
 @register.filter

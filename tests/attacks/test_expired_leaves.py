@@ -14,8 +14,8 @@ from provenance.ids import uuid7, uuid7_floor
 from tests import databases
 from tests.attacks.test_stored_details import verify
 from tests.audit import sealing
+from tests.audit.old_months import expire, old_events
 from tests.audit.test_epochs import seal
-from tests.audit.test_retention import drop_months, expire, old_events  # noqa: F401  a fixture
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("drop_months")]
 

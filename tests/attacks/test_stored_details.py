@@ -19,7 +19,7 @@ from provenance.ids import uuid7
 from tests import databases, factories
 from tests.attacks.log import told_by
 from tests.audit import sealing
-from tests.audit.test_retention import LONG_AGO, drop_months, expire, old_events, sweep  # noqa: F401  a fixture
+from tests.audit.old_months import LONG_AGO, expire, old_events, sweep
 from workspaces import erasure
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("drop_months")]

@@ -9,6 +9,9 @@ from audit.governed import Governed
 from audit.guard import Grant, GuardTable, TenantTable
 from audit.taxonomy import Event
 from tests import databases
+from tests.audit.old_months import drop_months
+
+__all__ = ["drop_months"]
 
 _CREATE = """
 CREATE TABLE probe (id uuid PRIMARY KEY, workspace_id uuid NOT NULL, audit_rev bigint NOT NULL, audit_salt bytea NOT NULL,

@@ -22,9 +22,10 @@ from audit.tree import django_tree
 from provenance.actor import Actor
 from provenance.db import enter
 from provenance.errors import Invalid, NotFound, PermissionDenied
-from provenance.ids import public_id, short_id, uuid7, uuid7_floor
+from provenance.ids import public_id, short_id, uuid7
 from tests import databases, factories, racing
 from tests.audit import sealing
+from tests.audit.old_months import LONG_AGO, expire, old_events, sweep
 from tests.gateway.world import unguarded
 from workspaces.models import Membership
 
@@ -166,83 +167,6 @@ def place(transactional_db):
     return made
 
 
-def old_events(
-    monkeypatch,
-    at,
-    *,
-    workspace_id,
-    count=3,
-    event=Event.MODEL_CALLED,
-    run_id=None,
-    process="web",
-    detail=None,
-    **facts,
-):
-    """Sealed events of that moment, put there as they would have been."""
-    at = at.replace(microsecond=0)
-    ids = (
-        uuid7_floor(at).int + (0x7 << 76) + (0b10 << 62) + number for number in itertools.count(uuid7().int & 0xFFFFFF)
-    )
-    monkeypatch.setattr(envelope, "uuid7", lambda: type(uuid7())(int=next(ids)))
-    made = [
-        envelope.build(
-            keys=sealing.all_keys(process),
-            actor=Actor.system("tests", workspace_id),
-            event=event,
-            target=envelope.ObjectFacts(**{"type": "model", "id": "m", **facts}),
-            workspace_id=workspace_id,
-            detail=detail or {"prompt": f"What is {number}?"},
-            context=envelope.EventContext(run_id=run_id),
-            now=at,
-        )
-        for number in range(count)
-    ]
-    monkeypatch.undo()
-    month = f"{at:%Y_%m}"
-    begin = at.replace(day=1, hour=0, minute=0, second=0)
-    end = (begin + timedelta(days=32)).replace(day=1)
-    with databases.admin() as owner, owner.transaction():
-        for parent in ("event", "detail"):
-            owner.execute("SET LOCAL ROLE prov_owner")
-            owner.execute(
-                f"CREATE TABLE IF NOT EXISTS audit.{parent}_{month} PARTITION OF audit.{parent} "
-                f"FOR VALUES FROM ('{uuid7_floor(begin)}') TO ('{uuid7_floor(end)}')"
-            )
-            owner.execute("RESET ROLE")
-        for table, trigger in (("event", "audit_accept"), ("detail", "audit_of_an_event")):
-            owner.execute(f"ALTER TABLE audit.{table} DISABLE TRIGGER {trigger}")
-        # The sealer does not look for ids from before the server's start.
-        owner.execute("UPDATE audit.sealer SET sealed_before = '00000000-0000-0000-0000-000000000000'")
-        statement, parameters = insert_rows(made)
-        statement = statement.replace("(id, workspace_id,", "(xid, id, workspace_id,").replace(
-            "(%s::uuid, %s::uuid, %s::text, %s::text, %s::bigint",
-            "(pg_current_xact_id(), %s::uuid, %s::uuid, %s::text, %s::text, %s::bigint",
-        )
-        owner.execute(statement, parameters)
-        for table, trigger in (("event", "audit_accept"), ("detail", "audit_of_an_event")):
-            owner.execute(f"ALTER TABLE audit.{table} ENABLE ALWAYS TRIGGER {trigger}")
-    sealing.seal()
-    return made
-
-
-@pytest.fixture
-def drop_months():
-    """Takes away the months that a test made."""
-    yield
-    with databases.admin() as owner:
-        for (name,) in owner.execute(
-            "SELECT relname FROM pg_class WHERE relnamespace = 'audit'::regnamespace AND relispartition AND relkind = 'r'"
-            " AND right(relname, 7) < to_char(now() - interval '1 month', 'YYYY_MM')"
-        ).fetchall():
-            owner.execute(f"DROP TABLE audit.{name}")
-
-
-def sweep(as_role):
-    retention._swept.cache_clear()
-    with as_role("worker"):
-        retention.erase_due(datetime.now(UTC))
-
-
 def bodies(place, made):
     with enter(place.id):
         details = AuditDetail.objects.in_bulk([event.id for event in made])
@@ -364,14 +288,6 @@ def test_what_is_kept_for_a_hundred_years_is_not_due_at_once(place, as_role, mon
 
 
 # --- Months ------------------------------------------------------------------------------------------------------------
-
-
-LONG_AGO = datetime(2018, 3, 14, 9, tzinfo=UTC)
-
-
-def expire(as_role, month="event_2018_03"):
-    with as_role("retention"):
-        return retention.expire_month(month)
 
 
 def proof_of(place, event):

@@ -1,5 +1,7 @@
 """What is kept, through the console and REST."""
 
+import re
+
 import pytest
 
 from apikeys import services as keys
@@ -31,9 +33,10 @@ def known(place):
 def test_people_change_the_days_and_release_a_hold_by_two(place):
     first, second = browser(place.admin), browser(place.second)
     page = f"/w/{place.slug}/audit/retention/"
-    assert "90 days, as usual" in first.get(page).content.decode()
+    assert re.search(r">90 days<span class=\"sub\">the default</span>", first.get(page).text)
+    assert ">7 years<" in first.get(page).text
     assert first.post(f"{page}prompts", {"days": "60", "reason": "Enough."}).status_code == 302
-    assert "60 days" in first.get(page).content.decode()
+    assert "Details of the class prompts are kept 60 days now." in first.get(page).text
     assert first.post(f"{page}prompts", {"days": "3", "reason": "Enough."}).status_code == 422
     assert (
         first.post(f"{page}holds", {"scope_kind": "object", "scope_id": known(place), "reason": "A case."}).status_code
@@ -44,10 +47,16 @@ def test_people_change_the_days_and_release_a_hold_by_two(place):
     address = f"{page}holds/{public_id('hld', hold.pk)}"
     assert first.post(f"{address}/release", {"reason": "Over."}).status_code == 409
     assert first.post(f"{address}/ask", {"reason": "Over."}).status_code == 302
-    assert "Agree and release" not in first.get(page).content.decode()
-    assert "Agree and release" in second.get(page).content.decode()
+    mine, theirs = first.get(page).text, second.get(page).text
+    assert "The hold stays until another administrator agrees." in mine
+    assert "Agree and release" not in mine
+    assert "You asked for it, so another administrator agrees." in mine
+    assert "Agree and release" in theirs
+    assert "what is erased does not come back" in theirs
+    assert f"{place.admin.label} asked for its release" in theirs
     assert first.post(f"{address}/release", {"reason": "Over."}).status_code == 409
     assert second.post(f"{address}/release", {"reason": "I agree."}).status_code == 302
+    assert "The hold is released. What it covered may be erased and expire from now on." in second.get(page).text
     with enter(place.id):
         assert LegalHold.objects.get().released_by == place.second.id
         assert len(factories.events(Event.LEGAL_HOLD_RELEASED)) == 1
@@ -58,7 +67,7 @@ def test_whoever_only_reads_the_log_sees_it_and_changes_nothing(place):
     page = f"/w/{place.slug}/audit/retention/"
     shown = client.get(page).content.decode()
     assert "Legal holds" in shown
-    assert "Engage the hold" not in shown
+    assert "Engage hold" not in shown
     assert client.post(f"{page}holds", {"scope_kind": "workspace", "reason": "r"}).status_code == 403
     assert browser(factories.make_member(place, roles={"viewer"})).get(page).status_code == 403
 

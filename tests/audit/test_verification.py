@@ -19,9 +19,9 @@ from audit.verification import Verification, Wanted
 from tests import databases
 from tests.attacks.log import plant, told_by
 from tests.audit import sealing
+from tests.audit.old_months import LONG_AGO, expire, old_events
 from tests.audit.sealing import OTHER, WORKSPACE
 from tests.audit.test_epochs import seal
-from tests.audit.test_retention import LONG_AGO, drop_months, expire, old_events  # noqa: F401  a fixture
 from tests.audit.test_sealer import system, tell
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE, OTHER)]

@@ -1,0 +1,147 @@
+"""What people type to find events, and filters in the words that they read: pure but for the names of things."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from audit import names
+from audit.names import MOST_FOUND, Thing
+from audit.selectors import held_id
+from audit.taxonomy import Event
+from provenance.actor import Actor, ActorKind
+from provenance.ids import is_short_id, public_id, short_id
+from provenance.risk import Risk
+from provenance.templatetags.console import OUTCOMES
+
+LABELS = {
+    "action": "event",
+    "actor_type": "who",
+    "actor_id": "actor",
+    "object_type": "what",
+    "object_id": "object",
+    "run": "run",
+    "risk": "risk",
+    "outcome": "outcome",
+    "about": "about",
+    "since": "since",
+    "until": "until",
+    "last": "time",
+}
+
+# The words of the table's chips, so that what is asked for is what is read.
+OUTCOME_WORDS = [(value, word) for value, (_, _, word) in OUTCOMES.items()]
+
+
+LAST = {
+    "1h": ("Last hour", timedelta(hours=1)),
+    "24h": ("Last 24 hours", timedelta(days=1)),
+    "7d": ("Last 7 days", timedelta(days=7)),
+    "30d": ("Last 30 days", timedelta(days=30)),
+}
+_NAMES = {
+    name: field
+    for field, names in {
+        "action": ("event", "type"),
+        "actor_type": ("who",),
+        "actor_id": ("actor", "member", "agent"),
+        "object_type": ("what",),
+        "object_id": ("object", "target"),
+        "run": ("run",),
+        "risk": ("risk",),
+        "outcome": ("outcome",),
+    }.items()
+    for name in names
+}
+
+_OF_FEW_WORDS = {"actor_type", "risk", "outcome"}
+
+
+@dataclass(frozen=True, slots=True)
+class Pill:
+    """A filter in force: what it is, and the address's query without it. `is_or`: it or the pill before it need hold."""
+
+    label: str
+    value: str
+    rest: str
+    is_or: bool = False
+
+
+def understood(text: str) -> tuple[str, str] | None:
+    """The filter that a text spells: `run.failed`, `run_01…`, `high`, `refused`, `actor:01a2…`. None for anything else."""
+    text = text.strip()
+    prefix, separator, value = (part.strip() for part in text.partition(":"))
+    field = _NAMES.get(prefix.lower(), "") if separator else ""
+    if field in {"actor_id", "object_id"}:
+        return _of_id(value, field)
+    if field:
+        if field == "outcome":
+            value = {word.lower(): outcome for outcome, word in OUTCOME_WORDS}.get(value.lower(), value)
+        return field, value.lower() if field in _OF_FEW_WORDS else value
+    known: dict[str, tuple[str, str]] = {
+        **{kind.value: ("actor_type", kind.value) for kind in ActorKind},
+        **{event.domain: ("action", event.domain) for event in Event},
+        **{event.value: ("action", event.value) for event in Event},
+        **{risk.value: ("risk", risk.value) for risk in Risk},
+        **{word.lower(): ("outcome", outcome) for outcome, word in OUTCOME_WORDS},
+        **{outcome: ("outcome", outcome) for outcome, _word in OUTCOME_WORDS},
+    }
+    if text.lower() in known:
+        return known[text.lower()]
+    return ("run", text) if text.startswith("run_") else _of_id(text, "object_id")
+
+
+def named_like(text: str) -> list[Event]:
+    """The types of event in whose name or sentence the text stands."""
+    word = text.strip().lower()
+    return [event for event in Event if len(word) > 2 and (word in event.value or word in event.sentence.lower())]
+
+
+def _of_id(text: str, field: str) -> tuple[str, str] | None:
+    """The filter for an id as addresses or events spell it. Names and short ids are for `called`."""
+    if is_short_id(text):
+        return None
+    try:
+        return (field, text) if held_id(text) != text else (field, str(UUID(text)))
+    except ValueError:
+        return None
+
+
+def called(actor: Actor, text: str) -> tuple[list[Thing], dict[str, str]]:
+    """The reader's things that a text names, and the filters that find what is told about them; none for too many things.
+
+    `agent:ledger-ops` asks for agents alone.
+    """
+    prefix, separator, name = (part.strip() for part in text.partition(":"))
+    kind = prefix.lower() if separator else ""
+    things = names.find(actor, name if kind in {*names.kinds(), *_NAMES} else text, kind)
+    if len(things) == 1 and things[0].kind == "run":
+        # What happened in it, and not only what was done to it.
+        return things, {"run": public_id("run", UUID(things[0].id)), "about": ""}
+    return things, {"about": ",".join(thing.key for thing in things)} if 0 < len(things) <= MOST_FOUND else {}
+
+
+def in_words(actor: Actor, described: Mapping[str, Any]) -> list[Pill]:
+    """What `EventFilters.described` told, as the page's chips say it."""
+    found = {name: value for name, value in described.items() if name not in {"about", "before"}}
+    if "actions" in found:
+        found["action"] = ", ".join(found.pop("actions"))
+    if "run_id" in found:
+        found["run"] = short_id("R", UUID(found.pop("run_id")))
+    for name in {"since", "until"} & found.keys():
+        found[name] = f"{datetime.fromisoformat(found[name]):%Y-%m-%d %H:%M} UTC"
+    keys = [key for key in described.get("about", []) if key.partition(":")[0] in {*names.kinds(), names.LITERAL}]
+    things = names.known(actor, keys)
+    return [Pill(thing.label, thing.name, "", is_or=thing != things[0]) for thing in things] + [
+        Pill(LABELS[name], value_in_words(name, str(found[name])), "") for name in LABELS if name in found
+    ]
+
+
+def value_in_words(name: str, value: str) -> str:
+    """A filter's value as the page's chips and lists spell it."""
+    if name == "outcome":
+        return dict(OUTCOME_WORDS).get(value, value)
+    if name == "last":
+        return LAST.get(value, (value, None))[0].lower()
+    return f"{value} or worse" if name == "risk" and value in {Risk.MEDIUM, Risk.HIGH} else value
