@@ -21,7 +21,7 @@ from audit.key_register import End
 from audit.merkle import Node, leaf_hash, subtrees
 from audit.notes import BadNote, Checkpoint, opened, parse_vkey, signed_note
 from audit.signing import MAC_PREFIX, SPEAKS_FOR_PEOPLE, KeyRing
-from audit.stored_details import Bound, StoredDetails
+from audit.stored_details import Signed, StoredDetails
 from audit.taxonomy import DECISIONS
 from provenance.actor import ActorKind
 
@@ -158,7 +158,7 @@ def check_events(connection: psycopg.Connection[Any], keys: KeyRing, leaves: Lea
     contexts = {kid: _Context.of(keys, kid, wanted.workspace_id) for kid in keys.roots}
     prefix, loads, user = hashlib.sha256(b"\0" + MAC_PREFIX), orjson.loads, ActorKind.USER
     doubtful: list[tuple[int, str]] = []
-    bound: dict[str, Bound] = {}
+    bound: dict[str, Signed] = {}
     ends = wanted.ends
     wanted_places = dict(places)
     for row in event_rows(connection, wanted, wanted_places):
@@ -237,7 +237,7 @@ def _judge(
     keys: KeyRing,
     doubtful: Sequence[tuple[int, str]],
     found: Checked,
-    bound: dict[str, Bound],
+    bound: dict[str, Signed],
 ) -> None:
     """Let the one judgment say what is wrong with what did not pass at a glance."""
     most = len(found.flaws) + MOST_FLAWS
@@ -262,7 +262,7 @@ def _wrong(event: StoredEvent, keys: KeyRing, wanted: Range) -> str:
 
 
 def _check_details(
-    connection: psycopg.Connection[Any], keys: KeyRing, bound: Mapping[str, Bound], found: Checked
+    connection: psycopg.Connection[Any], keys: KeyRing, bound: Mapping[str, Signed], found: Checked
 ) -> None:
     details = StoredDetails(connection, keys, found.range.workspace_id)
     seen = details.check(bound)

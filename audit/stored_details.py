@@ -41,6 +41,10 @@ Bound = tuple[int, str | None, str]
 """A genuine event: where it stands, what it commits to in hex (None: it has no detail), and its type."""
 
 
+Signed = tuple[int, str | None, str]
+"""A `Bound` as the hot loop makes it: a name for each value would cost more than the values."""
+
+
 class Problem(NamedTuple):
     """What is wrong with the detail of the event at that index."""
 
@@ -78,7 +82,7 @@ class StoredDetails:
     workspace_id: UUID | None
     _told: dict[UUID, "Erasure | None"] = field(default_factory=dict)
 
-    def check(self, bound: Mapping[str, Bound]) -> Seen:
+    def check(self, bound: Mapping[str, Signed]) -> Seen:
         """Hold the details of these events, by id, against them.
 
         What writers, erasures and leaving months do meanwhile is no flaw.
