@@ -121,7 +121,7 @@ def test_writers_of_one_workspace_do_not_wait_for_each_other():
         begin(first)
         first.execute(*insert_rows([told()]))
         begin(second)
-        second.execute("SET LOCAL lock_timeout = '500ms'")
+        second.execute("SET LOCAL lock_timeout = '10s'")
         second.execute(*insert_rows([told()]))
         second.execute("COMMIT")
         first.execute("COMMIT")

@@ -59,7 +59,7 @@ def verified_apart(path, *options):
     with tempfile.TemporaryDirectory() as place:
         alone = shutil.copy(VERIFIER, place)
         arguments = [sys.executable, "-I", alone, str(path), *map(str, options)]
-        done = subprocess.run(arguments, capture_output=True, text=True, cwd=place, env={}, check=False, timeout=60)
+        done = subprocess.run(arguments, capture_output=True, text=True, cwd=place, env={}, check=False, timeout=300)
     assert not done.stderr
     return done.returncode, json.loads(done.stdout)
 

@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
+import pytest
+
+from audit import awaiting
 from audit.judging import checkpoint_entry, event_entry
 from audit.log_keys import LogKeys
 from audit.merkle import leaf_hash
@@ -52,9 +55,10 @@ def sealer(
 
 @contextmanager
 def going_on() -> Iterator[None]:
-    """A sealer at work meanwhile, for what waits for it."""
+    """A sealer at work meanwhile, for what waits for it; on a busy machine that may take a while."""
     stop = threading.Event()
-    with sealer() as one:
+    with sealer() as one, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(awaiting, "LONGEST_SECONDS", 120)
         thread = threading.Thread(target=one.run, args=(stop,))
         thread.start()
         try:
@@ -69,6 +73,7 @@ def seal() -> None:
     with sealer() as one:
         while one.work():
             pass
+        assert one._lease.fence or one._refusal, "nothing was sealed: another sealer holds the lease"
 
 
 def start_over() -> None:

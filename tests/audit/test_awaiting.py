@@ -38,7 +38,7 @@ def test_without_a_sealer_it_fails_in_time_and_the_event_stays(monkeypatch):
     started = time.monotonic()
     with pytest.raises(NotSealed, match="was not sealed"), enter(WORKSPACE):
         event_id = tell_and_hold()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30
     sealing.seal()
     assert ids_in(WORKSPACE) == [event_id]
 
