@@ -92,6 +92,7 @@ class StoredDetails:
         ids = sorted(bound)
         for start in range(0, len(ids), AT_ONCE):
             piece = {event_id: bound[event_id] for event_id in ids[start : start + AT_ONCE]}
+            seen.problems += self._put_back(piece)
             rows = self._rows(piece)
             if self._are_as_signed(piece, rows):
                 seen.details += len(rows)
@@ -118,6 +119,18 @@ class StoredDetails:
             if commitment is not None
         }
         return len(rows) == len(wanted) and wanted.issuperset(rows) and len(set(rows)) == len(rows)
+
+    def _put_back(self, bound: Mapping[str, Bound]) -> list[Problem]:
+        """Details that these events erased and that are there: who has an old dump can put back what it still holds."""
+        found = []
+        for event_id, (place, _commitment, action) in bound.items():
+            erasure = self._erasure(UUID(event_id)) if action == Event.AUDIT_DETAIL_ERASED else None
+            back = [row[0] for row in self._rows(erasure.events) if row[2] is not None] if erasure else []
+            if back:
+                found.append(
+                    Problem(place, event_id, f"{len(back)} details that it erased are there, the first {min(back)}")
+                )
+        return found
 
     def _judged_again(self, bound: Mapping[str, Bound]) -> Seen:
         """In one snapshot with the events: their month may have left since they were read."""

@@ -215,6 +215,20 @@ def test_a_person_who_was_erased_is_no_flaw_and_each_detail_that_went_is_named(p
     assert sum(log.erased for log in report.logs) == gone > 0
 
 
+def test_what_was_erased_and_put_back_from_a_dump_is_found_where_it_was_erased(place, as_role, monkeypatch):
+    made = old_events(monkeypatch, NOW - timedelta(days=100), workspace_id=place.id)
+    sweep(as_role)
+    sealing.seal()
+    assert verify().is_good
+    sealing.tamper(
+        "UPDATE audit.detail SET salt = %s, body = %s, erased_at = NULL WHERE event_id = %s",
+        *(made[1].detail.salt, made[1].detail.body, made[1].id),
+    )
+    ((telling,),) = sealing.rows("SELECT id FROM audit.event WHERE action = %s", Event.AUDIT_DETAIL_ERASED)
+    words = f"1 details that it erased are there, the first {made[1].id}"
+    assert found(verify()) == [(f"{sealing.ORIGIN}/{place.id}", index_of(telling), str(telling), words)]
+
+
 def test_erasures_and_a_month_that_leaves_meanwhile_alarm_nobody(place, as_role, monkeypatch):
     """Verified again and again while details and a month go: what was read before is looked at once more."""
     old_events(monkeypatch, LONG_AGO, workspace_id=place.id, count=40, event=Event.MEMBER_ADDED)
