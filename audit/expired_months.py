@@ -19,13 +19,12 @@ import psycopg
 from audit.judging import StoredEvent
 from audit.retention_schema import YEARS_KEPT
 from audit.taxonomy import Event
-from audit.telling import Problem, told
+from audit.telling import CLOCK_TOLERANCE, Problem, told
 from provenance.held_keys import process_of
 from provenance.ids import uuid7_floor, uuid7_time
 
 SEALED_WITHIN = timedelta(days=31)
 """So much younger may an event be that was sealed before one of the month: a sealer may stand still, and a restore take long."""
-CLOCK_TOLERANCE = timedelta(minutes=5)
 _PROCESS = "retention"
 
 

@@ -19,7 +19,7 @@ from audit.judging import COLUMNS, flaw
 from audit.retention_classes import RetentionClass, class_of
 from audit.signing import SPEAKS_FOR_PEOPLE, KeyRing
 from audit.taxonomy import Event
-from audit.telling import EVERYWHERE, facts_of
+from audit.telling import CLOCK_TOLERANCE, EVERYWHERE, facts_of
 from audit.tree_schema import DETAIL_COMMITMENTS, STRAY_DETAILS, TOLD_FACTS
 from provenance.held_keys import process_of
 from provenance.ids import uuid7_floor, uuid7_time
@@ -30,7 +30,6 @@ MEDIA_TYPE = "application/json"
 TOLD_BEFORE, TOLD_AFTER = timedelta(minutes=15), timedelta(hours=1)
 """So far from the moment that an erased detail names lies the event that tells of it: one transaction, two clocks."""
 MOST_TELLING = 64
-CLOCK_TOLERANCE = timedelta(minutes=10)
 
 
 _FLOORS = {item.value: timedelta(days=item.floor_days) for item in RetentionClass}

@@ -1,6 +1,6 @@
 """A superuser takes events away and lets their leaves look as if a month had properly left: what was signed says where (M114)."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -128,6 +128,23 @@ def test_no_word_of_another_process_and_no_rewritten_one_lets_events_go(as_role,
         told,
     )
     assert missing(verify()) == [(ORIGIN, index) for index in range(4)]
+
+
+def test_a_word_dated_years_ahead_makes_no_month_old_enough(monkeypatch):
+    """Whoever has the key of the job and the database writes the date that the database would refuse."""
+    made = old_events(monkeypatch, datetime.now(UTC), workspace_id=OURS)
+    ahead = datetime.now(UTC) + timedelta(days=8 * 366)
+    old_events(
+        monkeypatch, ahead, workspace_id=None, count=1, process="retention", event=Event.AUDIT_PARTITION_EXPIRED,
+        type="audit_month", id=f"event_{made[0].at:%Y_%m}",
+        detail={"logs": [{"log": ORIGIN, "events": 3, "runs": [[0, 2]]}]},
+    )  # fmt: skip
+    for event in made:
+        sealing.tamper("DELETE FROM audit.event WHERE id = %s", event.id)
+        sealing.tamper("DELETE FROM audit.detail WHERE event_id = %s", event.id)
+    assert missing(verify()) == [(ORIGIN, index) for index in range(3)]
+    with databases.admin() as owner:
+        owner.execute(f"DROP TABLE audit.event_{ahead:%Y_%m}, audit.detail_{ahead:%Y_%m}")
 
 
 def tell_as_the_job(month, facts):
