@@ -1,5 +1,6 @@
 """Bundles for tests: made of what is sealed, taken apart, forged, and put before the verifier in a process of its own."""
 
+import hashlib
 import io
 import json
 import shutil
@@ -89,7 +90,10 @@ def packed(files, path):
 
 
 def forged(path, change):
-    """The bundle after `change` had its members: parsed lines of events and details, everything else as bytes."""
+    """The bundle after `change` had its members: parsed lines of events and details, everything else as bytes.
+
+    What the manifest says of them fits afterwards, as a careful forger would have it, unless `change` wrote there itself.
+    """
     path = Path(path)
     files = members(path)
     files |= {name: [json.loads(line) for line in files[name].splitlines()] for name in LINES}
@@ -98,7 +102,22 @@ def forged(path, change):
         if isinstance(files[name], list):
             made = [json.dumps(line, separators=(",", ":"), ensure_ascii=False) for line in files[name]]
             files[name] = "".join(f"{line}\n" for line in made).encode()
+    if files.get("MANIFEST.json") == (manifest := members(path)["MANIFEST.json"]):
+        files["MANIFEST.json"] = fitting(json.loads(manifest), files)
     return packed(files, path.with_name("forged.zip"))
+
+
+def fitting(manifest, files):
+    """The manifest with the counts and digests of these members."""
+    events, details = (files[name].splitlines() for name in LINES)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items() if name != "MANIFEST.json"}
+    manifest |= {
+        "events": sum(b'"body":' in line for line in events),
+        "checkpoints": sum(b'"checkpoint":' in line for line in events),
+        "details": len(details),
+        "files": digests,
+    }
+    return json.dumps(manifest).encode()
 
 
 def kinds(report):

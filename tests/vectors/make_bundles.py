@@ -145,7 +145,7 @@ def bundle(name, origin, items, *, first=0, end=None, keep=lambda _line: True, f
         "format": "provenance-audit-bundle/2",
         "origin": origin,
         "workspace": workspace,
-        "epoch": 1,
+        "epoch": int(origin.rpartition("/e")[2]) if "/e" in origin else 1,
         "created_at": AT.isoformat(),
         "filters": filters or {},
         "first": first,
@@ -192,6 +192,9 @@ def make():
     rotated = LogSigner.of([NEXT])
     rotation = Succession.signed_by(SIGNER.keys[0], NEXT, INSTALLATION, AT).text
     bundle("rotated", origin, items, checkpoint=note(origin, leaves, rotated), rotations=rotation)
+    begun = {"continues": {"kept": 4, "origin": origin, "root": leaves[0].hex(), "size": 5}}
+    again = [event(0, action="audit.epoch_started", context=begun), event(1, action="member.erased"), *items[2:5]]
+    bundle("continued", f"{origin}/e2", again)
     text = Checkpoint(origin, 5, root_of(leaves[:5])).text
     noted = {"idx": 2, "leaf": "", "checkpoint": text}
     leaf = sha256(b"\x00provenance-checkpoint-v1\n", text.encode())
@@ -209,10 +212,12 @@ def make():
         f"c2sp.org/tlog-proof@v1\nextra {extra}\nindex 7\n{proof}\n{note(origin, leaves)}"
     )
     (PLACE / "older.note").write_text(older)
-    for name, named in (("workspace", origin), ("instance", instance)):
+    for name, named in (("workspace", origin), ("continued", f"{origin}/e2"), ("instance", instance)):
         keys = SIGNER.vkeys(named, is_instance=name == "instance")
         (PLACE / f"{name}.pub").write_text("".join(f"{key}\n" for key in keys))
-        workspace = WORKSPACE if name == "workspace" else None
+        if name == "continued":
+            continue  # MAC keys are those of the workspace, whatever the epoch
+        workspace = None if name == "instance" else WORKSPACE
         macs = {kid: key.hex() for kid, key in RING.derived_keys(workspace).items()}
         held = {"workspace": str(workspace) if workspace else "instance", "keys": macs}
         (PLACE / f"{name}.keys").write_text(json.dumps(held, indent=2) + "\n")

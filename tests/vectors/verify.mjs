@@ -8,11 +8,18 @@ import { createHash, createHmac, createPublicKey, verify as verifySignature } fr
 import { readFileSync } from "node:fs";
 import { crc32, inflateRawSync } from "node:zlib";
 
+import { verifyMldsa44 } from "./mldsa44.mjs";
+
 const FORMAT = "provenance-audit-bundle/2";
 const MEMBERS = ["events.jsonl", "details.jsonl", "omitted.bin", "range.proof", "checkpoint", "rotations", "vkeys", "MANIFEST.json"];
 const STREAMED = new Set(MEMBERS.slice(0, 3));
 const PEOPLE = new Set(["approval.approved", "approval.rejected", "approval.decision_recorded", "approval.payload_edited"]);
 const FIELDS = ["action", "actor", "at", "changed", "context", "detail", "gap", "id", "kid", "object", "on_behalf_of", "outcome", "risk", "state", "v", "workspace"];
+const CONTEXT = ["action_digest", "action_id", "agent_version", "environment", "request", "run_id", "step", "workflow_version"];
+const COLUMNS = ["id", "workspace", "object.type", "object.id", "object.rev", "object.op", "changed", "action", "actor.id", "actor.type", "outcome", "risk", "context.run_id"];
+const COUNTS = ["first", "end", "size", "events", "checkpoints", "details"];
+const MANIFEST = [...COUNTS, "format", "origin", "workspace", "epoch", "created_at", "sealed_at", "filters", "omitted", "files"];
+const LARGEST = 2 ** 28;
 
 class Unusable extends Error {}
 
@@ -25,11 +32,15 @@ const utf8 = (bytes) => {
 };
 const bytesOf = (text) => Buffer.from(text, "utf-8");
 const sha256 = (...parts) => parts.reduce((hash, part) => hash.update(part), createHash("sha256")).digest();
-const base64 = (text) => {
+const base64 = (text, size = null) => {
   const value = Buffer.from(text, "base64");
-  if (value.toString("base64") !== text) throw new Unusable("this is no base64");
+  if (value.toString("base64") !== text || (size !== null && value.length !== size)) throw new Unusable("this is no base64 of what should stand here");
   return value;
 };
+const fits = (value, pattern) => typeof value === "string" && pattern.test(value);
+const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+const hasKeys = (value, keys) => isObject(value) && Object.keys(value).sort().join() === [...keys].sort().join();
+const isCount = (value) => Number.isInteger(value) && value >= 0;
 
 // --- JSON: strict, integers only, no key twice ----------------------------------------------------------------------
 
@@ -101,14 +112,15 @@ function readZip(zip) {
   const members = new Map();
   for (let number = 0; number < count; number++) {
     if (zip.readUInt32LE(at) !== 0x02014b50) throw new Unusable("the directory is broken");
-    const [flags, method] = [zip.readUInt16LE(at + 8), zip.readUInt16LE(at + 10)];
+    const [flags, method, kind] = [zip.readUInt16LE(at + 8), zip.readUInt16LE(at + 10), zip.readUInt16LE(at + 40) >> 12];
     const [packed, size] = [zip.readUInt32LE(at + 20), zip.readUInt32LE(at + 24)];
     const [nameLength, extra, comment] = [28, 30, 32].map((offset) => zip.readUInt16LE(at + offset));
     const name = utf8(zip.subarray(at + 46, at + 46 + nameLength));
     const local = zip.readUInt32LE(at + 42);
     if (members.has(name)) throw new Unusable(`${name} is there twice`);
-    if (flags & 1 || size > Math.min(STREAMED.has(name) ? 2 ** 36 : 1_114_112, 100 * (packed + 100))) throw new Unusable(`${name} is too large or encrypted`);
-    if (method !== 0 && method !== 8) throw new Unusable(`${name} is packed by a method that no bundle has`);
+    const ratio = name === "details.jsonl" ? 1100 : 100;
+    if (size > Math.min(STREAMED.has(name) ? LARGEST : 1_114_112, ratio * (packed + 100))) throw new Unusable(`${name} is too large`);
+    if (flags & 1 || (method !== 0 && method !== 8) || ![0, 8].includes(kind)) throw new Unusable(`${name} is encrypted, packed by a method that no bundle has, or no plain file`);
     const start = local + 30 + zip.readUInt16LE(local + 26) + zip.readUInt16LE(local + 28);
     const data = zip.subarray(start, start + packed);
     const unpacked = method === 8 ? inflateRawSync(data, { maxOutputLength: size + 1 }) : data;
@@ -132,17 +144,32 @@ function parseKey(vkey) {
   return { name: found[1], material, id };
 }
 
-// null: Node 20 has no ML-DSA.
 function holds(key, message, signature) {
-  if (key.material[0] !== 1) return null;
-  const jwk = { kty: "OKP", crv: "Ed25519", x: key.material.subarray(1).toString("base64url") };
+  const material = key.material.subarray(1);
+  if (key.material[0] === 6) return verifyMldsa44(material, message, signature);
+  const jwk = { kty: "OKP", crv: "Ed25519", x: material.toString("base64url") };
   return verifySignature(null, message, createPublicKey({ key: jwk, format: "jwk" }), signature);
+}
+
+// c2sp.org/tlog-cosignature: what an ML-DSA-44 key signs of a checkpoint. `time`: the eight bytes before the signature.
+function cosigned(name, time, { origin, size, root }) {
+  const vector = (text) => Buffer.concat([Buffer.from([bytesOf(text).length]), bytesOf(text)]);
+  const numbers = Buffer.alloc(16);
+  numbers.writeBigUInt64BE(BigInt(size), 8);
+  return Buffer.concat([bytesOf("subtree/v1\n\0"), vector(name), time, vector(origin), numbers, root]);
 }
 
 function parseCheckpoint(text) {
   const found = /^([^\n]+)\n(0|[1-9][0-9]{0,14})\n([A-Za-z0-9+/]{43}=)\n$/.exec(text);
   if (!found) throw new Unusable("this is no checkpoint");
-  return { origin: found[1], size: Number(found[2]), root: base64(found[3]) };
+  return { origin: found[1], size: Number(found[2]), root: base64(found[3], 32) };
+}
+
+// Whose log an origin names, and in which epoch.
+function whose(origin) {
+  const found = /^.+\/(?:instance|([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}))(?:\/e([2-9]|[1-9][0-9]{1,8}))?$/.exec(origin);
+  if (!found) throw new Unusable("the origin names no log");
+  return { workspace: found[1] ?? null, epoch: Number(found[2] ?? 1) };
 }
 
 function openNote(note, keys, report) {
@@ -152,27 +179,33 @@ function openNote(note, keys, report) {
   const lines = note.slice(split + 2, -1).split("\n");
   if (lines.length > 64) throw new Unusable("too many signatures");
   const checkpoint = parseCheckpoint(text);
-  let unchecked = false;
+  const missing = new Set(keys.filter((key) => key.name === checkpoint.origin).map((key) => key.material[0]));
+  if (!missing.size) missing.add(1);
   for (const line of lines) {
     const found = /^\u2014 (\S+) ([A-Za-z0-9+/=]+)$/.exec(line);
     if (!found) throw new Unusable("a signature line is malformed");
-    const signature = base64(found[2]);
-    const key = keys.find((one) => one.name === found[1] && one.id.equals(signature.subarray(0, 4)));
+    const bytes = base64(found[2]);
+    const [id, signature] = [bytes.subarray(0, 4), bytes.subarray(4)];
+    const key = keys.find((one) => one.name === found[1] && one.id.equals(id));
     if (!key) continue;
-    const result = holds(key, bytesOf(text), signature.subarray(4));
-    unchecked ||= result === null;
-    if (result === false) report.add("checkpoint");
-    if (result && key.name === checkpoint.origin) report.signed = true;
+    const result = key.material[0] === 1
+      ? holds(key, bytesOf(text), signature)
+      : holds(key, cosigned(key.name, signature.subarray(0, 8), checkpoint), signature.subarray(8));
+    if (!result) report.add("checkpoint");
+    else if (key.name === checkpoint.origin) missing.delete(key.material[0]);
   }
-  if (keys.length && !report.signed && !unchecked) report.add("checkpoint");
+  if (keys.length && missing.size) report.add("checkpoint");
+  report.signed = missing.size === 0;
   return checkpoint;
 }
 
 function followRotations(text, keys, report) {
-  const lines = text.split("\n").slice(0, -1);
-  if (lines.length % 6) throw new Unusable("these are no rotations");
+  const lines = text.split("\n");
+  if (lines.pop() !== "" || lines.length % 6 || lines.length > 6 * 64) throw new Unusable("these are no rotations");
   for (let at = 0; at < lines.length; at += 6) {
-    const [kind, origin, old, next, , signature] = lines.slice(at, at + 6);
+    const [kind, origin, old, next, until, signature] = lines.slice(at, at + 6);
+    parseTime(until);
+    base64(old);
     if (kind !== "provenance-rotation-v1") throw new Unusable("this is no rotation");
     const message = bytesOf(lines.slice(at, at + 5).map((line) => `${line}\n`).join(""));
     for (const key of keys.filter((one) => one.material.equals(base64(old)) && one.name.startsWith(`${origin}/`))) {
@@ -207,20 +240,25 @@ function cover(first, end) {
   return nodes;
 }
 
+// Milliseconds since 1970. Of a day that no calendar has, Date would make the next one.
 function parseTime(text) {
-  const time = /^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{6})?(?:Z|[+-]\d\d:\d\d)$/.test(text) ? Date.parse(text) : NaN;
-  if (Number.isNaN(time)) throw new Error("this is no time");
-  return time;
+  const found = fits(text, /./) && /^(20\d\d-\d\d-\d\d)T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{6})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/.exec(text);
+  const day = found && new Date(`${found[1]}T00:00:00Z`);
+  if (!day || Number.isNaN(day.getTime()) || day.toISOString().slice(0, 10) !== found[1]) throw new Unusable("this is no time");
+  return Date.parse(text);
 }
 
 function parseRange(text) {
   const lines = text.split("\n");
-  const found = /^range (\d{1,15}) (\d{1,15}) (\d{1,15})$/.exec(lines[1] ?? "");
+  const found = /^range (0|[1-9]\d{0,14}) (0|[1-9]\d{0,14}) (0|[1-9]\d{0,14})$/.exec(lines[1] ?? "");
   if (lines[0] !== "provenance-range-proof@v1" || !found || lines.pop() !== "") throw new Unusable("this is no range proof");
   const [first, end, size] = found.slice(1).map(Number);
   const rest = lines.slice(2).map((line) => /^(left|right) (\S+)$/.exec(line) ?? (() => { throw new Unusable("this is no range proof"); })());
   const sides = { left: [], right: [] };
-  for (const [, side, hash] of rest) sides[side].push(base64(hash));
+  for (const [, side, hash] of rest) {
+    if (side === "left" && sides.right.length) throw new Unusable("this is no range proof");
+    sides[side].push(base64(hash, 32));
+  }
   if (!(first <= end && end <= size)) throw new Unusable("this is no range");
   const nodes = new Map();
   for (const [side, spans] of [["left", cover(0, first)], ["right", cover(end, size)]]) {
@@ -235,143 +273,178 @@ const rootWith = (size, nodes, leaves) => size === 0 ? emptyRoot : rootOf(0, siz
 
 // --- Events ----------------------------------------------------------------------------------------------------------
 
+function isContext(name, value) {
+  if (name === "data_tier") return isCount(value) && value < 1e15;
+  if (name !== "continues") return CONTEXT.includes(name) && typeof value === "string";
+  const isLog = hasKeys(value, ["kept", "origin", "root", "size"]) && typeof value.origin === "string" && fits(value.root, /^[0-9a-f]{64}$/) && isCount(value.size) && value.size < 1e15;
+  return isCount(value.kept) && value.kept < 1e15 && (isLog || hasKeys(value, ["kept"]));
+}
+
 function readBody(text) {
   if (bytesOf(text).length > 8192) throw new Error("the body is too large");
   const body = parseJson(text);
-  if (canonical(body) !== text || text.includes("\\u0000")) throw new Error("the body is not canonical");
+  // An escaped U+0000: an odd number of backslashes before it.
+  if (canonical(body) !== text || /(?<!\\)(?:\\\\)*\\u0000/.test(text)) throw new Error("the body is not canonical");
   const names = Object.keys(body).filter((name) => name !== "sanitized");
   if (names.join() !== FIELDS.join() || body.v !== 1 || ("sanitized" in body && body.sanitized !== true)) throw new Error("these are not the fields of version 1");
-  const shape = (value, ...keys) => Object.keys(value).join() === keys.join();
-  const texts = [body.action, body.kid, body.on_behalf_of, body.outcome, body.risk, ...Object.values(body.actor), body.object.id, body.object.type, ...body.changed];
-  const isHash = (value) => value === null || /^[0-9a-f]{64}$/.test(value);
-  const isCount = (value) => Number.isInteger(value) && value >= 0 && value < 1e15;
-  const isFine = shape(body.actor, "id", "type", "via") && shape(body.object, "id", "op", "rev", "type")
-    && texts.every((value) => typeof value === "string") && isHash(body.detail) && isHash(body.state) && isCount(body.gap)
-    && ["read", "insert", "update", "delete"].includes(body.object.op) && (body.object.rev === null ? body.object.op === "read" : isCount(body.object.rev))
-    && Object.entries(body.context).every(([key, value]) => /^[a-z_]+$/.test(key) && (typeof value === "string" || isCount(value)))
-    && /^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/.test(body.at) && (body.workspace === null || /^[0-9a-f-]{36}$/.test(body.workspace))
-    && /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(body.id);
-  const made = isFine && parseInt(body.id.slice(0, 8) + body.id.slice(9, 13), 16);
-  if (!isFine || !(Math.abs(made - Date.parse(body.at)) <= 300_000)) throw new Error("a field is not what it should be");
+  const { actor, object } = body;
+  if (!hasKeys(actor, ["id", "type", "via"]) || !hasKeys(object, ["id", "op", "rev", "type"]) || !Array.isArray(body.changed) || !isObject(body.context)) throw new Error("a field has another shape");
+  const texts = [body.action, body.on_behalf_of, ...Object.values(actor), object.id, object.type, ...body.changed];
+  const isHash = (value) => value === null || fits(value, /^[0-9a-f]{64}$/);
+  const isNumber = (value) => isCount(value) && value < 1e15;
+  const isFine = texts.every((value) => typeof value === "string") && isHash(body.detail) && isHash(body.state) && isNumber(body.gap)
+    && ["user", "agent", "system", "integration"].includes(actor.type) && fits(body.kid, /^[a-z]+-[1-9][0-9]*$/)
+    && ["success", "failure", "blocked", "pending", "unknown"].includes(body.outcome) && ["low", "medium", "high", "critical"].includes(body.risk)
+    && ["read", "insert", "update", "delete"].includes(object.op) && (object.rev === null ? object.op === "read" : isNumber(object.rev))
+    && Object.entries(body.context).every(([name, value]) => isContext(name, value))
+    && fits(body.at, /^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/) && (body.workspace === null || fits(body.workspace, /^[0-9a-f-]{36}$/))
+    && fits(body.id, /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+  if (!isFine || !(Math.abs(madeAt(body) - parseTime(body.at)) <= 300_000)) throw new Error("a field is not what it should be");
   return body;
 }
 
-function readLine(text) {
+const madeAt = ({ id }) => parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
+
+function readLine(text, isOfInstance) {
   const line = parseJson(text);
-  if ("checkpoint" in line) {
-    parseCheckpoint(line.checkpoint);
+  if (isOfInstance && hasKeys(line, ["idx", "leaf", "checkpoint"])) {
+    parseCheckpoint(fits(line.checkpoint, /./) ? line.checkpoint : "");
     return { ...line, leafHash: sha256(Buffer.from([0]), "provenance-checkpoint-v1\n", line.checkpoint) };
   }
-  if (!/^[0-9a-f]{64}$/.test(line.mac)) throw new Error("no MAC");
-  return { ...line, leafHash: sha256(Buffer.from([0]), "provenance-audit-v1\n", line.body, Buffer.from(line.mac, "hex")) };
+  const { columns = {}, ...rest } = line;
+  if (!hasKeys(rest, ["idx", "kid", "mac", "leaf", "body"]) || !fits(line.mac, /^[0-9a-f]{64}$/) || typeof line.kid !== "string" || typeof line.body !== "string") throw new Error("these are not the fields of an event");
+  if (!isObject(columns) || !Object.keys(columns).every((name) => COLUMNS.includes(name))) throw new Error("unknown columns");
+  return { ...line, columns, leafHash: sha256(Buffer.from([0]), "provenance-audit-v1\n", line.body, Buffer.from(line.mac, "hex")) };
 }
 
 function judge(line, body, workspace, macKeys) {
   const kinds = [];
-  if (body.kid !== line.kid) kinds.push("projection");
-  if (body.workspace !== workspace) kinds.push("projection");
-  for (const [name, value] of Object.entries(line.columns ?? {})) {
+  if (body.kid !== line.kid || body.workspace !== workspace) kinds.push("projection");
+  for (const [name, value] of Object.entries(line.columns)) {
     const said = name.split(".").reduce((at, part) => at?.[part] ?? null, body);
     if (canonical(said) !== canonical(value)) kinds.push("projection");
   }
-  const signer = String(line.kid).slice(0, String(line.kid).lastIndexOf("-"));
+  const signer = body.kid.slice(0, body.kid.lastIndexOf("-"));
   if ((body.actor.type === "user" || PEOPLE.has(body.action)) && !["web", "setup"].includes(signer)) kinds.push("wrong signer");
   if (macKeys) {
-    const key = macKeys.keys[line.kid];
+    const key = Object.hasOwn(macKeys.keys, line.kid) && macKeys.keys[line.kid];
     if (!key) kinds.push("unknown key");
     else if (createHmac("sha256", Buffer.from(key, "hex")).update(`provenance-audit-v1\n${line.body}`).digest("hex") !== line.mac) kinds.push("bad mac");
   }
   return kinds;
 }
 
-function numbered(bytes, report) {
-  const texts = utf8(bytes).split("\n");
-  if (texts.pop() !== "") throw new Unusable("a member ends within a line");
-  const lines = [];
-  let last = -1;
-  for (const text of texts) {
-    if (text.length > 262_144) throw new Unusable("a line is too long");
-    const found = /^\{"idx":(0|[1-9]\d{0,14}),/.exec(text);
+// What is wrong with a detail; `erased`: it is gone, and some event should tell.
+function judgeDetail(text, body, index, erased) {
+  if ((text === undefined) !== (body.detail === null)) return "detail";
+  if (text === undefined) return null;
+  const told = parseJson(utf8(text));
+  const form = "body_base64" in told ? "body_base64" : "body";
+  if (!hasKeys(told, ["idx", "event_id", "salt", "media_type", "erased_at", form]) || told.event_id !== body.id || told.media_type !== "application/json") return "detail";
+  if (told.salt === null && told[form] === null) {
+    parseTime(told.erased_at);
+    erased.push(index);
+    return null;
+  }
+  if (typeof told.salt !== "string" || typeof told[form] !== "string") throw new Error("a detail without salt or body");
+  const bytes = form === "body" ? bytesOf(told.body) : base64(told.body_base64);
+  if (!/^[0-9a-f]{64}$/.test(told.salt)) return "detail";
+  const found = createHmac("sha256", Buffer.from(told.salt, "hex")).update(bytes).digest("hex");
+  return found === body.detail && told.erased_at === null ? null : "detail";
+}
+
+// The lines of a member by their number, as bytes.
+function numbered(bytes, first, report) {
+  const lines = new Map();
+  let last = first - 1;
+  for (let at = 0; at < bytes.length; ) {
+    const end = bytes.indexOf(10, at);
+    if (end < 0 || end - at > 262_144) throw new Unusable("a line is too long, or does not end");
+    const found = /^\{"idx":(0|[1-9]\d{0,14}),/.exec(bytes.toString("latin1", at, Math.min(end, at + 30)));
     const index = found ? Number(found[1]) : -1;
-    if (index <= last) report.add("order", index);
-    else lines.push([(last = index), text]);
+    if (index <= last) report.add("order", found ? index : null);
+    else lines.set((last = index), bytes.subarray(at, end));
+    at = end + 1;
   }
   return lines;
+}
+
+function parseManifest(text) {
+  const manifest = parseJson(text);
+  const { omitted } = manifest;
+  const counts = [manifest.epoch, ...COUNTS.map((name) => manifest[name]), omitted.filtered, omitted.expired, omitted.missing, ...omitted.missing_at];
+  if (manifest.format !== FORMAT || !hasKeys(manifest, MANIFEST) || !hasKeys(omitted, ["filtered", "expired", "missing", "missing_at"])) throw new Unusable("this is no manifest of the format");
+  if (!counts.every(isCount) || !isObject(manifest.filters)) throw new Unusable("a count is no count, or the filters are no object");
+  parseTime(manifest.sealed_at);
+  parseTime(manifest.created_at);
+  return manifest;
+}
+
+function checkMacKeys(macKeys, workspace) {
+  if (macKeys && macKeys.workspace !== (workspace ?? "instance")) throw new Unusable("keys of another log");
 }
 
 function checkBundle(zip, one, report) {
   const members = readZip(zip);
   const text = (name) => utf8(members.get(name));
+  [...members.keys()].filter((name) => !STREAMED.has(name)).forEach(text);
   const keys = one.keys.map(parseKey);
+  text("vkeys").replace(/\n$/, "").split("\n").forEach(parseKey);
   followRotations(text("rotations"), keys, report);
   const checkpoint = openNote(text("checkpoint"), keys, report);
-  const manifest = parseJson(text("MANIFEST.json"));
+  const manifest = parseManifest(text("MANIFEST.json"));
   const { first, end, size, nodes } = parseRange(text("range.proof"));
-  const { workspace, filters, omitted: left } = manifest;
-  if (manifest.format !== FORMAT || (one.macKeys && one.macKeys.workspace !== (workspace ?? "instance"))) throw new Unusable("another format or workspace");
-  if (filters === null || typeof filters !== "object" || Array.isArray(filters) || !Number.isInteger(left.expired) || left.expired < 0) throw new Unusable("filters or expired is not one");
-  const oldest = parseTime(manifest.created_at) - 7 * 365 * 86_400_000;
-  const mayOmit = Object.keys(filters).length > 0 || left.expired > 0;
-  const details = new Map(numbered(members.get("details.jsonl"), report));
-  const lines = new Map(numbered(members.get("events.jsonl"), report));
+  const { workspace, epoch } = whose(checkpoint.origin);
+  checkMacKeys(one.macKeys, workspace);
+  const { filters, omitted: left } = manifest;
+  const isFiltered = Object.keys(filters).length > 0;
+  const mayOmit = isFiltered || left.expired > 0;
   const hashes = members.get("omitted.bin");
   if (end - first > Math.floor(members.get("events.jsonl").length / 64) + Math.floor(hashes.length / 32) + 65_536) throw new Unusable("the range is of more leaves than the bundle can hold");
+  const details = numbered(members.get("details.jsonl"), first, report);
+  const lines = numbered(members.get("events.jsonl"), first, report);
   const leaves = new Map();
   const [events, erased] = [[], []];
-  let [taken, leftOut, wasMissing] = [0, 0, false];
+  const counted = { events: 0, checkpoints: 0, details: 0 };
+  let [taken, leftOut, wasMissing, lastOut] = [0, 0, false, -1];
   for (let index = first; index < end; index++) {
+    const detail = details.get(index);
     if (!lines.has(index)) {
       const hash = hashes.subarray(taken, taken + 32);
-      taken += 32;
+      taken += hash.length;
+      lastOut = index;
       if (hash.length === 32) { leaves.set(index, hash); leftOut++; }
       if ((hash.length < 32 || !mayOmit) && !wasMissing) report.add("missing", index);
       wasMissing ||= hash.length < 32 || !mayOmit;
+      if (detail) report.add("detail", index);
       continue;
     }
     try {
-      const line = readLine(lines.get(index));
+      const line = readLine(utf8(lines.get(index)), workspace === null);
       leaves.set(index, line.leafHash);
       if (line.leafHash.toString("hex").slice(0, 8) !== line.leaf) report.add("leaf", index);
+      counted["checkpoint" in line ? "checkpoints" : "events"]++;
       if ("checkpoint" in line) continue;
       const body = readBody(line.body);
       judge(line, body, workspace, one.macKeys).forEach((kind) => report.add(kind, index));
       events.push([index, body]);
-      const detail = details.get(index);
-      details.delete(index);
-      if (detail === undefined) {
-        if (body.detail !== null) report.add("detail", index);
-        continue;
-      }
-      const told = parseJson(detail);
-      const form = "body_base64" in told ? "body_base64" : "body";
-      const isKnown = Object.keys(told).sort().join() === [form, "erased_at", "event_id", "idx", "media_type", "salt"].sort().join();
-      if (body.detail === null || !isKnown || told.event_id !== body.id || told.media_type !== "application/json") {
-        report.add("detail", index);
-        continue;
-      }
-      if (told.salt === null && told[form] === null) {
-        parseTime(told.erased_at);
-        erased.push(index);
-        continue;
-      }
-      const bytes = form === "body" ? bytesOf(told.body) : base64(told.body_base64);
-      const found = createHmac("sha256", Buffer.from(told.salt, "hex")).update(bytes).digest("hex");
-      if (found !== body.detail || told.erased_at !== null) report.add("detail", index);
-    } catch (problem) {
-      if (problem instanceof Unusable && /UTF-8/.test(problem.message)) throw problem;
+      counted.details += detail && body.detail !== null ? 1 : 0;
+      const kind = judgeDetail(detail, body, index, erased);
+      if (kind) report.add(kind, index);
+    } catch {
       report.add("malformed", index);
     }
   }
-  for (const index of [...details.keys()]) report.add(index < end ? "detail" : "range", index);
-  const after = [...lines.keys()].find((index) => index >= end);
-  if (after !== undefined || taken < hashes.length) report.add("range", after ?? end);
-  if (mayOmit) left.missing_at.forEach((index) => report.add("missing", index));
+  const after = Math.min(...[...lines.keys(), ...details.keys()].filter((index) => index >= end), taken < hashes.length ? end : Infinity);
+  if (after < Infinity) report.add("range", after);
   checkHistories(events, report, first === 0 && leftOut === 0);
-  const isFiltered = Object.keys(filters).length > 0;
-  if (left.expired > leftOut || (!isFiltered && left.expired !== leftOut)) report.add("missing");
-  const young = events.find(([, body]) => parseInt(body.id.slice(0, 8) + body.id.slice(9, 13), 16) > oldest)?.[0] ?? Infinity;
-  const lastOut = Math.max(-1, ...[...leaves.keys()].filter((index) => !lines.has(index)));
+  if (left.filtered + left.expired + left.missing !== leftOut || (left.filtered && !isFiltered)) report.add("missing");
+  if (left.missing) report.add("missing", left.missing_at.length ? Math.min(...left.missing_at) : null);
+  const made = parseTime(manifest.created_at);
+  const oldest = Math.max(0, Math.min(made, Date.now()) - 7 * 365 * 86_400_000);
+  const young = events.find(([, body]) => madeAt(body) > oldest)?.[0] ?? Infinity;
   if (left.expired && !isFiltered && lastOut > young) report.add("missing", lastOut);
+  if (events.some(([, body]) => madeAt(body) > made + 600_000)) report.add("manifest");
   const lastTold = Math.max(-1, ...events.filter(([, { action }]) => ["audit.detail_erased", "member.erased"].includes(action)).map(([index]) => index));
   report.doubtful ||= left.expired > 0 || erased.some((index) => index >= lastTold);
   let root = null;
@@ -379,7 +452,10 @@ function checkBundle(zip, one, report) {
     root = rootWith(size, nodes, leaves);
   } catch { /* told below */ }
   if (!root?.equals(checkpoint.root) || size !== checkpoint.size) report.add("root");
-  if (one.since) checkOlder(one.since, checkpoint, members, { first, end, nodes, leaves }, report);
+  const files = Object.fromEntries([...members].filter(([name]) => name !== "MANIFEST.json").map(([name, bytes]) => [name, sha256(bytes).toString("hex")]));
+  const found = { origin: checkpoint.origin, workspace, epoch, first, end, size: checkpoint.size, files, ...counted };
+  for (const [name, value] of Object.entries(found)) if (canonical(manifest[name]) !== canonical(value)) report.add("manifest");
+  checkOlder(one.since, checkpoint, members, { first, end, nodes, leaves }, report);
 }
 
 function checkHistories(events, report, isWhole) {
@@ -397,30 +473,34 @@ function checkHistories(events, report, isWhole) {
 }
 
 function checkOlder(note, checkpoint, members, { first, end, nodes, leaves }, report) {
-  const old = parseCheckpoint(note.slice(0, note.lastIndexOf("\n\n") + 1));
+  const old = note && parseCheckpoint(note.slice(0, note.lastIndexOf("\n\n") + 1));
+  const upTo = (size, spans) => new Map([...spans].filter(([span]) => Number(span.split("-")[1]) <= size));
   let root = null;
-  if (first <= old.size && old.size <= end) {
-    const left = new Map([...nodes].filter(([span]) => Number(span.split("-")[1]) <= first));
-    try { root = rootWith(old.size, left, leaves); } catch { /* a leaf is missing, which was told */ }
-  } else if (members.has("consistency.proof")) {
-    const proof = parseRange(utf8(members.get("consistency.proof")));
-    const left = new Map([...proof.nodes].filter(([span]) => Number(span.split("-")[1]) <= proof.first));
-    root = rootWith(proof.first, left, new Map());
-    if (proof.first !== old.size || proof.end !== proof.first || proof.size !== checkpoint.size || !rootWith(proof.size, proof.nodes, new Map()).equals(checkpoint.root)) report.add("consistency");
+  if (old && first <= old.size && old.size <= end) {
+    try { root = rootWith(old.size, upTo(first, nodes), leaves); } catch { /* a leaf is missing, which was told */ }
   }
+  if (members.has("consistency.proof")) {
+    const proof = parseRange(utf8(members.get("consistency.proof")));
+    if (proof.end !== proof.first || proof.size !== checkpoint.size || !rootWith(proof.size, proof.nodes, new Map()).equals(checkpoint.root)) report.add("consistency");
+    if (old && old.size === proof.first) root ??= rootWith(proof.first, upTo(proof.first, proof.nodes), new Map());
+  }
+  if (!old) return;
   if (old.origin !== checkpoint.origin || old.size > checkpoint.size || (root && !root.equals(old.root))) report.add("consistency");
   else if (!root) report.signed = false;
 }
 
 function checkProof(text, one, report) {
-  const found = /^c2sp\.org\/tlog-proof@v1\n(?:extra (\S+)\n)?index (0|[1-9]\d*)\n((?:\S+\n)*)\n([\s\S]*)$/.exec(text);
+  const found = /^c2sp\.org\/tlog-proof@v1\n(?:extra (\S+)\n)?index (0|[1-9]\d{0,14})\n((?:\S+\n)*)\n([\s\S]*)$/.exec(text);
   if (!found) throw new Unusable("this is no proof");
   const checkpoint = openNote(found[4], one.keys.map(parseKey), report);
   const index = Number(found[2]);
-  const line = readLine((one.event ?? utf8(base64(found[1] ?? ""))).replace(/\n+$/, ""));
-  const body = readBody(line.body);
-  judge(line, body, body.workspace, one.macKeys).forEach((kind) => report.add(kind, index));
-  const proof = found[3].split("\n").filter(Boolean).map(base64);
+  const { workspace } = whose(checkpoint.origin);
+  checkMacKeys(one.macKeys, workspace);
+  const told = (one.event ?? utf8(base64(found[1] ?? ""))).replace(/\n+$/, "");
+  const line = readLine(told, false);
+  judge(line, readBody(line.body), workspace, one.macKeys).forEach((kind) => report.add(kind, index));
+  if (line.leafHash.toString("hex").slice(0, 8) !== line.leaf) report.add("leaf", index);
+  const proof = found[3].split("\n").slice(0, -1).map((value) => base64(value, 32));
   // PATH of RFC 6962, from the root down: the last hash is that of the half in which the leaf is not.
   const climb = (at, count) => {
     if (count === 1) return line.leafHash;
@@ -430,7 +510,7 @@ function checkProof(text, one, report) {
   };
   let root = null;
   try { root = index < checkpoint.size ? climb(index, checkpoint.size) : null; } catch { /* told below */ }
-  if (!root?.equals(checkpoint.root) || proof.length) report.add("inclusion", index);
+  if (!root?.equals(checkpoint.root) || proof.length || !told.startsWith(`{"idx":${index},`)) report.add("inclusion", index);
 }
 
 function report() {
