@@ -6,7 +6,7 @@ from uuid import UUID
 
 from audit.judging import event_entry
 from audit.merkle import leaf_hash
-from bench.tampering.world import Expected, Mutate, World
+from bench.tampering.world import Expected, Mutate, World, flipped
 from provenance.ids import uuid7
 
 COLUMNS = {
@@ -26,16 +26,11 @@ COLUMNS = {
 }
 
 
-def _flipped(value: bytes, chance: random.Random) -> bytes:
-    place = chance.randrange(len(value))
-    return value[:place] + bytes([value[place] ^ 1 << chance.randrange(8)]) + value[place + 1 :]
-
-
 def _body_bit(world: World, chance: random.Random) -> Expected:
     index = chance.randrange(len(world.ids))
     ((body,),) = world.rows("SELECT body FROM audit.event WHERE id = %s", world.ids[index])
     while True:
-        changed = _flipped(body.encode(), chance)
+        changed = flipped(body.encode(), chance)
         if changed.isascii() and b"\0" not in changed:
             break
     world.change("UPDATE audit.event SET body = %s WHERE id = %s", changed.decode(), world.ids[index])
@@ -45,7 +40,7 @@ def _body_bit(world: World, chance: random.Random) -> Expected:
 def _mac_bit(world: World, chance: random.Random) -> Expected:
     index = chance.randrange(len(world.ids))
     ((mac,),) = world.rows("SELECT mac FROM audit.event WHERE id = %s", world.ids[index])
-    world.change("UPDATE audit.event SET mac = %s WHERE id = %s", _flipped(bytes(mac), chance), world.ids[index])
+    world.change("UPDATE audit.event SET mac = %s WHERE id = %s", flipped(bytes(mac), chance), world.ids[index])
     return Expected(world.origin, index)
 
 
@@ -129,7 +124,7 @@ def _leaf_bit(world: World, chance: random.Random) -> Expected:
     index, log_id = chance.randrange(len(world.ids)), world.log_id(world.origin)
     ((value,),) = world.rows("SELECT hash FROM audit.leaf WHERE log_id = %s AND idx = %s", log_id, index)
     world.change(
-        "UPDATE audit.leaf SET hash = %s WHERE log_id = %s AND idx = %s", _flipped(bytes(value), chance), log_id, index
+        "UPDATE audit.leaf SET hash = %s WHERE log_id = %s AND idx = %s", flipped(bytes(value), chance), log_id, index
     )
     return Expected(world.origin, index)
 
@@ -137,7 +132,7 @@ def _leaf_bit(world: World, chance: random.Random) -> Expected:
 def _tile_bit(world: World, chance: random.Random) -> Expected:
     log_id = world.log_id(world.origin)
     ((data,),) = world.rows("SELECT data FROM audit.tile WHERE log_id = %s AND level = 0 AND n = 0", log_id)
-    changed = _flipped(bytes(data), chance)
+    changed = flipped(bytes(data), chance)
     world.change("UPDATE audit.tile SET data = %s WHERE log_id = %s AND level = 0 AND n = 0", changed, log_id)
     place = next(offset for offset, (one, other) in enumerate(zip(bytes(data), changed, strict=True)) if one != other)
     return Expected(world.origin, place // 32)
@@ -148,7 +143,7 @@ def _edge_bit(world: World, chance: random.Random) -> Expected:
     ((edge,),) = world.rows("SELECT frontier FROM audit.checkpoint WHERE log_id = %s AND size = %s", log_id, size)
     world.change(
         "UPDATE audit.checkpoint SET frontier = %s WHERE log_id = %s AND size = %s",
-        *(_flipped(bytes(edge), chance), log_id, size),
+        *(flipped(bytes(edge), chance), log_id, size),
     )
     return Expected(world.origin, size - 1, by_fsck=True)
 
@@ -157,7 +152,7 @@ def _checkpoint_root(world: World, chance: random.Random) -> Expected:
     log_id, size = world.log_id(world.origin), chance.choice(world.sizes)
     ((note,),) = world.rows("SELECT note FROM audit.checkpoint WHERE log_id = %s AND size = %s", log_id, size)
     origin, count, root, _end = note.split("\n")
-    changed = base64.b64encode(_flipped(base64.b64decode(root), chance)).decode()
+    changed = base64.b64encode(flipped(base64.b64decode(root), chance)).decode()
     world.change(
         "UPDATE audit.checkpoint SET note = %s WHERE log_id = %s AND size = %s",
         *(f"{origin}\n{count}\n{changed}\n", log_id, size),
@@ -169,7 +164,7 @@ def _signature_bit(world: World, chance: random.Random) -> Expected:
     log_id, size = world.log_id(world.origin), chance.choice(world.sizes)
     ((line,),) = world.rows("SELECT signatures FROM audit.checkpoint WHERE log_id = %s AND size = %s", log_id, size)
     head, _, encoded = line.removesuffix("\n").rpartition(" ")
-    changed = base64.b64encode(_flipped(base64.b64decode(encoded), chance)).decode()
+    changed = base64.b64encode(flipped(base64.b64decode(encoded), chance)).decode()
     world.change(
         "UPDATE audit.checkpoint SET signatures = %s WHERE log_id = %s AND size = %s",
         *(f"{head} {changed}\n", log_id, size),
@@ -181,7 +176,7 @@ def _log_of_logs_bit(world: World, chance: random.Random) -> Expected:
     index, log_id = chance.randrange(world.instance_size), world.log_id(world.instance)
     ((value,),) = world.rows("SELECT hash FROM audit.leaf WHERE log_id = %s AND idx = %s", log_id, index)
     world.change(
-        "UPDATE audit.leaf SET hash = %s WHERE log_id = %s AND idx = %s", _flipped(bytes(value), chance), log_id, index
+        "UPDATE audit.leaf SET hash = %s WHERE log_id = %s AND idx = %s", flipped(bytes(value), chance), log_id, index
     )
     return Expected(world.instance, index)
 

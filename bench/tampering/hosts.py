@@ -95,10 +95,12 @@ def _roll_back(world: World, chance: random.Random) -> Expected:
         size = sizes[passes - 1]
         world.change("DELETE FROM audit.checkpoint WHERE log_id = %s AND size > %s", log_id, size)
         world.owner.execute("DELETE FROM audit.tile WHERE log_id = %s AND n >= %s", (log_id, size >> 8))
-        world.owner.execute(
-            "DELETE FROM audit.event WHERE id IN (SELECT event_id FROM audit.leaf WHERE log_id = %s AND idx >= %s)",
-            (log_id, size),
-        )
+        for table, column in (("event", "id"), ("detail", "event_id")):
+            world.owner.execute(
+                f"DELETE FROM audit.{table} WHERE {column} IN"  # noqa: S608  ours
+                " (SELECT event_id FROM audit.leaf WHERE log_id = %s AND idx >= %s)",
+                (log_id, size),
+            )
         world.change("DELETE FROM audit.leaf WHERE log_id = %s AND idx >= %s", log_id, size)
     return Expected()
 

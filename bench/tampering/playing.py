@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from bench.tampering import database, hosts
+from bench.tampering import database, details, hosts
 from bench.tampering.world import TABLES, Expected, Mutate, World
 
 VACUUM_EVERY = 100
 
-MUTATIONS: dict[str, Mutate] = database.MUTATIONS | hosts.MUTATIONS
+MUTATIONS: dict[str, Mutate] = database.MUTATIONS | details.MUTATIONS | hosts.MUTATIONS
 
 
 @dataclass(slots=True)

@@ -29,7 +29,7 @@ from provenance.ids import uuid7
 
 PASSES = (3, 120, 1, 150, 30)
 """Events of each pass: full and unfinished tiles, checkpoints close together and far apart."""
-TABLES = ("event", "leaf", "tile", "checkpoint")
+TABLES = ("event", "detail", "leaf", "tile", "checkpoint")
 
 Connect = Callable[[], psycopg.Connection[Any]]
 
@@ -240,6 +240,12 @@ class World:
                 courier.deliver()
         finally:
             one.close()
+
+
+def flipped(value: bytes, chance: random.Random) -> bytes:
+    """With one bit changed."""
+    place = chance.randrange(len(value))
+    return value[:place] + bytes([value[place] ^ 1 << chance.randrange(8)]) + value[place + 1 :]
 
 
 _TRIGGERS = "SELECT quote_ident(tgname) FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal"
