@@ -8,10 +8,11 @@ import base64
 import binascii
 import hashlib
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -56,12 +57,19 @@ class Checkpoint:
         return found
 
 
-class _Named:
-    """What every kind of verifier has: the id and the text form that c2sp.org/signed-note gives it."""
+@dataclass(frozen=True, slots=True)
+class Verifier(ABC):
+    """A public key under a name, with the id and the text form that c2sp.org/signed-note gives it.
+
+    Kinds differ in their library, and in the message that they sign of a checkpoint; before the signature may stand a time.
+    """
 
     name: str
-    kind: ClassVar[int]
     public: bytes
+    kind: ClassVar[int]
+    library: ClassVar[type[Ed25519PublicKey | MLDSA44PublicKey]]
+    public_bytes: ClassVar[int] = 32
+    timestamp_bytes: ClassVar[int] = _TIMESTAMP_BYTES
 
     @property
     def id(self) -> bytes:
@@ -73,106 +81,108 @@ class _Named:
         """The key as text, for whoever is to verify."""
         return f"{self.name}+{self.id.hex()}+{base64.b64encode(bytes([self.kind]) + self.public).decode()}"
 
+    @abstractmethod
+    def message(self, checkpoint: Checkpoint, timestamp: bytes) -> bytes:
+        """The bytes under a signature of the checkpoint at that time."""
 
-@dataclass(frozen=True, slots=True)
-class Ed25519Verifier(_Named):
+    def verifies(self, checkpoint: Checkpoint, signature: bytes) -> bool:
+        """Whether the signature, with the time before it, is this key's over the checkpoint."""
+        timestamp, signature = signature[: self.timestamp_bytes], signature[self.timestamp_bytes :]
+        try:
+            self.library.from_public_bytes(self.public).verify(signature, self.message(checkpoint, timestamp))
+        except InvalidSignature:
+            return False
+        return True
+
+
+_Kind = TypeVar("_Kind", bound=Verifier)
+
+
+class Ed25519Verifier(Verifier):
     """Verifies signatures of type 0x01, over the text itself."""
 
-    name: str
-    public: bytes
-    kind: ClassVar[int] = 0x01
+    __slots__ = ()
+    kind = 0x01
+    library = Ed25519PublicKey
+    timestamp_bytes = 0
 
-    def verifies(self, checkpoint: Checkpoint, signature: bytes) -> bool:
-        """Whether the signature is this key's over the checkpoint."""
-        try:
-            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, checkpoint.text.encode())
-        except InvalidSignature:
-            return False
-        return True
+    def message(self, checkpoint: Checkpoint, timestamp: bytes) -> bytes:  # noqa: ARG002  this kind has no time
+        """The text."""
+        return checkpoint.text.encode()
 
 
-@dataclass(frozen=True, slots=True)
-class MldsaVerifier(_Named):
+class MldsaVerifier(Verifier):
     """Verifies signatures of type 0x06, over the `cosigned_message` of c2sp.org/tlog-cosignature."""
 
-    name: str
-    public: bytes
-    kind: ClassVar[int] = 0x06
+    __slots__ = ()
+    kind = 0x06
+    library = MLDSA44PublicKey
+    public_bytes = 1312
 
-    def verifies(self, checkpoint: Checkpoint, signature: bytes) -> bool:
-        """Whether the signature is this key's over the checkpoint."""
-        timestamp, signature = signature[:_TIMESTAMP_BYTES], signature[_TIMESTAMP_BYTES:]
-        try:
-            MLDSA44PublicKey.from_public_bytes(self.public).verify(
-                signature, cosigned_message(self.name, timestamp, checkpoint)
-            )
-        except InvalidSignature:
-            return False
-        return True
+    def message(self, checkpoint: Checkpoint, timestamp: bytes) -> bytes:
+        """What names the signer, the time, the log, and all of its tree."""
+        return cosigned_message(self.name, timestamp, checkpoint)
 
 
-@dataclass(frozen=True, slots=True)
-class Ed25519Cosigner(_Named):
+class Ed25519Cosigner(Verifier):
     """Verifies a witness's signatures of type 0x04 of c2sp.org/tlog-cosignature. No log signs with one."""
 
-    name: str
-    public: bytes
-    kind: ClassVar[int] = 0x04
+    __slots__ = ()
+    kind = 0x04
+    library = Ed25519PublicKey
 
-    def verifies(self, checkpoint: Checkpoint, signature: bytes) -> bool:
-        """Whether the signature is this key's over the checkpoint and the time that stands before it."""
-        timestamp, signature = signature[:_TIMESTAMP_BYTES], signature[_TIMESTAMP_BYTES:]
-        message = f"cosignature/v1\ntime {int.from_bytes(timestamp)}\n{checkpoint.text}"
-        try:
-            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message.encode())
-        except InvalidSignature:
-            return False
-        return True
+    def message(self, checkpoint: Checkpoint, timestamp: bytes) -> bytes:
+        """The time in words before the text."""
+        return f"cosignature/v1\ntime {int.from_bytes(timestamp)}\n{checkpoint.text}".encode()
 
 
 AnyVerifier = Ed25519Verifier | MldsaVerifier
 """What verifies a log's own signatures."""
 AnyCosigner = Ed25519Cosigner | MldsaVerifier
 """What verifies a witness's."""
-_KINDS: dict[int, type[Ed25519Verifier] | type[MldsaVerifier]] = {
-    Ed25519Verifier.kind: Ed25519Verifier,
-    MldsaVerifier.kind: MldsaVerifier,
-}
-_PUBLIC_BYTES = {Ed25519Verifier.kind: 32, MldsaVerifier.kind: 1312}
+_KINDS: dict[int, type[AnyVerifier]] = {kind.kind: kind for kind in (Ed25519Verifier, MldsaVerifier)}
+_COSIGNERS: dict[int, type[AnyCosigner]] = {kind.kind: kind for kind in (Ed25519Cosigner, MldsaVerifier)}
 
 
 def parse_vkey(text: str) -> AnyVerifier:
     """The key that a vkey names. Raises `BadNote` for another kind of key and for one that is not what it says."""
-    name, _, rest = text.strip().partition("+")
-    key_id, _, encoded = rest.partition("+")
-    try:
-        material = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
-        material = b""
-    found = verifier_of(name, material)
-    if found.id.hex() != key_id or not _is_key_name(name):
-        raise BadNote("the id of the verifier key is not that of its name and key")
-    return found
+    name, key_id, material = _vkey_parts(text)
+    return _named(verifier_of(name, material), key_id, "verifier key")
 
 
 def parse_cosigner(text: str) -> AnyCosigner:
     """The key of a witness that a vkey names. Raises `BadNote` for another kind of key."""
+    name, key_id, material = _vkey_parts(text)
+    key = _of_kind(_COSIGNERS, name, material, "Ed25519 (type 4) or ML-DSA-44 (type 6) key of a witness")
+    return _named(key, key_id, "witness's key")
+
+
+def verifier_of(name: str, material: bytes) -> AnyVerifier:
+    """The key under that name: its kind in one byte, then the public key. Raises `BadNote` for another kind of key."""
+    return _of_kind(_KINDS, name, material, "Ed25519 or ML-DSA-44 verifier key")
+
+
+def _vkey_parts(text: str) -> tuple[str, str, bytes]:
+    """Name, id, and the key as text has it; nothing where it is no base64."""
     name, _, rest = text.strip().partition("+")
     key_id, _, encoded = rest.partition("+")
     try:
-        material = base64.b64decode(encoded, validate=True)
+        return name, key_id, base64.b64decode(encoded, validate=True)
     except binascii.Error:
-        material = b""
-    found: AnyCosigner
-    if material[:1] == bytes([Ed25519Cosigner.kind]) and len(material) == 1 + _PUBLIC_BYTES[Ed25519Verifier.kind]:
-        found = Ed25519Cosigner(name, material[1:])
-    elif material[:1] == bytes([MldsaVerifier.kind]) and len(material) == 1 + _PUBLIC_BYTES[MldsaVerifier.kind]:
-        found = MldsaVerifier(name, material[1:])
-    else:
-        raise BadNote("this is no Ed25519 (type 4) or ML-DSA-44 (type 6) key of a witness")
-    if found.id.hex() != key_id or not _is_key_name(name):
-        raise BadNote("the id of the witness's key is not that of its name and key")
-    return found
+        return name, key_id, b""
+
+
+def _of_kind(kinds: Mapping[int, type[_Kind]], name: str, material: bytes, wanted: str) -> _Kind:
+    kind = kinds.get(material[0]) if material else None
+    if kind is None or len(material) != 1 + kind.public_bytes:
+        raise BadNote(f"this is no {wanted}")
+    return kind(name, material[1:])
+
+
+def _named(key: _Kind, key_id: str, what: str) -> _Kind:
+    if key.id.hex() != key_id or not _is_key_name(key.name):
+        raise BadNote(f"the id of the {what} is not that of its name and key")
+    return key
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,14 +230,6 @@ class LogKey:
 
 _KID_NAMES = {Ed25519Verifier.kind: "checkpoint", MldsaVerifier.kind: "instance"}
 _ALGORITHMS = {Ed25519Verifier.kind: "Ed25519", MldsaVerifier.kind: "ML-DSA-44"}
-
-
-def verifier_of(name: str, material: bytes) -> AnyVerifier:
-    """The key under that name: its kind in one byte, then the public key. Raises `BadNote` for another kind of key."""
-    kind = material[0] if material else 0
-    if kind not in _KINDS or len(material) != 1 + _PUBLIC_BYTES[kind]:
-        raise BadNote("this is no Ed25519 or ML-DSA-44 verifier key")
-    return _KINDS[kind](name, material[1:])
 
 
 class LogSigner:
