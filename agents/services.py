@@ -22,7 +22,7 @@ from audit.awaiting import hold_until_sealed
 from audit.services import record
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
-from provenance.db import workspace_of
+from provenance.db import service, workspace_of
 from provenance.egress import Destination, destination
 from provenance.errors import Conflict, Invalid, NotFound, PermissionDenied
 from provenance.permissions import Permission
@@ -36,7 +36,7 @@ _CURRENCY = re.compile(r"[A-Z]{3}")
 # --- Model providers -------------------------------------------------------------------------------------------------
 
 
-@transaction.atomic
+@service
 def create_provider(
     *,
     actor: Actor,
@@ -77,13 +77,11 @@ def create_provider(
     return provider
 
 
-@transaction.atomic
+@service
 def move_provider(*, actor: Actor, name: str, base_url: str, reason: str) -> ModelProvider:
     """Change a provider's address. Its key stays bound to the old origin: calls fail until it is bound anew (T02)."""
     actor.require(Permission.GATEWAY_WRITE)
-    provider: ModelProvider = _found(
-        ModelProvider.objects.for_actor(actor).select_for_update().filter(name=name).first()
-    )
+    provider: ModelProvider = _found(ModelProvider.locked(actor, name=name))
     before = provider.base_url
     provider.base_url, provider.origin = base_url.rstrip("/"), _model_server(base_url).origin
     provider.save(update_fields=["base_url", "origin"])
@@ -95,7 +93,7 @@ def move_provider(*, actor: Actor, name: str, base_url: str, reason: str) -> Mod
 # --- Agents ----------------------------------------------------------------------------------------------------------
 
 
-@transaction.atomic
+@service
 def create_agent(*, actor: Actor, slug: str, title: str) -> Agent:
     """Register an agent. It starts at low trust and without a version, so it can do nothing yet (M004, M005)."""
     actor.require(Permission.AGENTS_WRITE)
@@ -125,7 +123,7 @@ class Configuration:
     token_budget: int = 32_000
 
 
-@transaction.atomic
+@service
 def publish_version(*, actor: Actor, agent_id: UUID, configuration: Configuration) -> AgentVersion:
     """Publish an immutable version; new runs use it from now on, runs in flight keep theirs.
 
@@ -160,7 +158,7 @@ def publish_version(*, actor: Actor, agent_id: UUID, configuration: Configuratio
     return version
 
 
-@transaction.atomic
+@service
 def raise_trust(*, actor: Actor, agent_id: UUID, level: str, justification: str) -> Agent:
     """Trust an agent one level more. For people only, never for keys or agents.
 
@@ -183,7 +181,7 @@ def raise_trust(*, actor: Actor, agent_id: UUID, level: str, justification: str)
     return _set_trust(actor, agent, wanted, Event.AGENT_TRUST_LEVEL_RAISED, justification.strip())
 
 
-@transaction.atomic
+@service
 def lower_trust(*, actor: Actor, agent_id: UUID, level: str, reason: str) -> Agent:
     """Trust an agent less, by any number of levels, at once."""
     actor.require(Permission.AGENTS_WRITE)
@@ -194,7 +192,7 @@ def lower_trust(*, actor: Actor, agent_id: UUID, level: str, reason: str) -> Age
     return _set_trust(actor, agent, wanted, Event.AGENT_TRUST_LEVEL_LOWERED, reason)
 
 
-@transaction.atomic
+@service
 def suspend_agent(*, actor: Actor, agent_id: UUID, reason: str) -> Agent:
     """Stop an agent from starting runs or calling tools. State and log stay (M022)."""
     actor.require(Permission.AGENTS_WRITE)
@@ -204,7 +202,7 @@ def suspend_agent(*, actor: Actor, agent_id: UUID, reason: str) -> Agent:
     return _set_status(actor, agent, Agent.Status.SUSPENDED, Event.AGENT_SUSPENDED, reason)
 
 
-@transaction.atomic
+@service
 def resume_agent(*, actor: Actor, agent_id: UUID, reason: str) -> Agent:
     """Let a suspended agent act again. Giving power back is for people, so it needs what no key carries."""
     actor.require(Permission.AGENTS_TRUST)
@@ -214,7 +212,7 @@ def resume_agent(*, actor: Actor, agent_id: UUID, reason: str) -> Agent:
     return _set_status(actor, agent, Agent.Status.ACTIVE, Event.AGENT_RESUMED, reason)
 
 
-@transaction.atomic
+@service
 def retire_agent(*, actor: Actor, agent_id: UUID, reason: str) -> Agent:
     """Take an agent out of service for good. Its versions stay readable."""
     actor.require(Permission.AGENTS_WRITE)
@@ -224,7 +222,7 @@ def retire_agent(*, actor: Actor, agent_id: UUID, reason: str) -> Agent:
     return _set_status(actor, agent, Agent.Status.RETIRED, Event.AGENT_RETIRED, reason)
 
 
-@transaction.atomic
+@service
 def view_prompt(*, actor: Actor, agent_id: UUID, number: int) -> str:
     """The full system prompt of a version, for a person who edits it. Each reading is an event (C16)."""
     actor.require(Permission.AGENTS_PROMPT)
@@ -283,7 +281,7 @@ def _set_status(actor: Actor, agent: Agent, status: Agent.Status, event: Event, 
 
 
 def _locked(actor: Actor, agent_id: UUID) -> Agent:
-    agent: Agent = _found(Agent.objects.for_actor(actor).select_for_update().filter(pk=agent_id).first())
+    agent: Agent = _found(Agent.locked(actor, pk=agent_id))
     return agent
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
@@ -33,7 +34,8 @@ def issue(request: PageRequest) -> HttpResponse:
     if not form.is_valid():
         return _list(request, form, status=422)
     try:
-        key, text = services.issue_key(actor=request.actor, **form.cleaned_data)
+        with transaction.atomic():
+            key, text = services.issue_key(actor=request.actor, **form.cleaned_data)
     except (Invalid, PermissionDenied) as error:
         form.add_error(None, error.message)
         return _list(request, form, status=error.status)

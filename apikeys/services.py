@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import transaction
 from django.utils import timezone
 
 from apikeys import keytext
@@ -13,6 +12,7 @@ from apikeys.scopes import parse_scopes
 from audit.services import record
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
+from provenance.db import service
 from provenance.errors import Conflict, Invalid, NotFound, PermissionDenied
 from provenance.permissions import Permission
 from workspaces.models import ENVIRONMENT_NAMES
@@ -27,7 +27,7 @@ class AlreadyRevoked(Conflict):
     code = "already_revoked"
 
 
-@transaction.atomic
+@service
 def issue_key(
     *,
     actor: Actor,
@@ -80,14 +80,14 @@ def issue_key(
     return key, text
 
 
-@transaction.atomic
+@service
 def revoke_key(*, actor: Actor, key_id: UUID, reason: str) -> ApiKey:
     """Make a key useless from the next request on."""
     actor.require(Permission.API_KEYS_WRITE)
     return _revoke(actor, key_id, reason)
 
 
-@transaction.atomic
+@service
 def revoke_presented_key(*, actor: Actor, reason: str) -> ApiKey:
     """End the key that this very request came with. Needs no scope: whoever found a leaked key may stop it."""
     if not actor.via.startswith("key:"):
@@ -99,7 +99,7 @@ def _revoke(actor: Actor, key_id: UUID, reason: str) -> ApiKey:
     reason = reason.strip()
     if not 1 <= len(reason) <= 1000:
         raise Invalid("Say why the key is revoked.", errors=[{"path": "reason", "message": "1 to 1000 characters"}])
-    key: ApiKey | None = ApiKey.objects.for_actor(actor).select_for_update().filter(pk=key_id).first()
+    key = ApiKey.locked(actor, pk=key_id)
     if key is None:
         raise NotFound("There is no such key here.")
     if key.revoked_at is not None:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from allauth.core import ratelimit
 from django.contrib import messages
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
@@ -87,7 +88,8 @@ def decide(request: PageRequest, approval_id: str) -> HttpResponse:
         return _to(request, found.request)
     answer = _Answer.of(request)
     try:
-        return _take(request, found, answer)
+        with transaction.atomic():
+            return _take(request, found, answer)
     except Conflict as conflict:
         return _conflict_page(request, request_id, answer, conflict)
     except ReferenceInArguments as refused:

@@ -31,7 +31,7 @@ from audit.taxonomy import Event
 from provenance import crypto
 from provenance.actor import Actor, ActorKind
 from provenance.api import found
-from provenance.db import database_now, enter, workspace_of
+from provenance.db import database_now, enter, service, workspace_of
 from provenance.errors import Conflict, PermissionDenied, ProvenanceError
 from provenance.permissions import Permission
 
@@ -73,7 +73,7 @@ def export_of(actor: Actor, export_id: UUID) -> Export:
     return found(exports_of(actor).filter(pk=export_id).first(), "export")
 
 
-@transaction.atomic
+@service
 def request_export(*, actor: Actor, filters: EventFilters, shown: int | None = None, recipient: str = "") -> Export:
     """Ask for a bundle of what the filters find. `shown`: how many events the screen said that is."""
     if exports_of(actor).filter(status__in=[Export.Status.QUEUED, Export.Status.RUNNING]).count() >= MOST_AT_ONCE:
@@ -110,7 +110,7 @@ def ring(workspace_id: UUID, export_id: UUID) -> None:
         logger.warning("doorbell not sent: %s", type(error).__name__)
 
 
-@transaction.atomic
+@service
 def fetched(*, actor: Actor, export_id: UUID, out: IO[bytes]) -> Export:
     """Write the bundle. The caller lets the bytes leave once this transaction has committed.
 

@@ -23,7 +23,7 @@ from audit.retention_classes import LONGEST_DAYS, RetentionClass
 from audit.services import Target, record
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
-from provenance.db import database_now, enter, workspace_of
+from provenance.db import database_now, enter, service, workspace_of
 from provenance.errors import Invalid, NotFound, PermissionDenied
 from provenance.ids import as_events_name
 from provenance.permissions import Permission
@@ -57,7 +57,7 @@ def kept(actor: Actor) -> list[Kept]:
     ]
 
 
-@transaction.atomic
+@service
 def set_retention(*, actor: Actor, retention_class: str, days: int, reason: str) -> RetentionSetting:
     """Keep details of a class for so many days from now on, at least for its floor. A person does this.
 
@@ -96,7 +96,7 @@ def holds(actor: Actor) -> "QuerySet[LegalHold]":
     return rows
 
 
-@transaction.atomic
+@service
 def engage_hold(*, actor: Actor, scope_kind: str, scope_id: str = "", reason: str) -> LegalHold:
     """Let nothing that this covers be erased or expire: everything (`workspace`), a `run`, or an `object` by its id.
 
@@ -150,7 +150,7 @@ def _uuid(text: str) -> UUID:
         return UUID(int=0)
 
 
-@transaction.atomic
+@service
 def ask_release(*, actor: Actor, hold_id: UUID, reason: str) -> LegalHold:
     """Ask that a hold be released; another person must agree. Asking again hands the asking to whoever asks."""
     hold = _engaged(actor, hold_id)
@@ -160,7 +160,7 @@ def ask_release(*, actor: Actor, hold_id: UUID, reason: str) -> LegalHold:
     return hold
 
 
-@transaction.atomic
+@service
 def release_hold(*, actor: Actor, hold_id: UUID, reason: str) -> LegalHold:
     """Agree that a hold be released. Whoever asked for it cannot agree."""
     hold = _engaged(actor, hold_id)
@@ -175,7 +175,7 @@ def release_hold(*, actor: Actor, hold_id: UUID, reason: str) -> LegalHold:
 def _engaged(actor: Actor, hold_id: UUID) -> LegalHold:
     actor.require(Permission.WORKSPACE_WRITE)
     _only_people(actor, "Only people release a legal hold.")
-    hold: LegalHold | None = LegalHold.objects.for_actor(actor).select_for_update().filter(pk=hold_id).first()
+    hold = LegalHold.locked(actor, pk=hold_id)
     if hold is None:
         raise NotFound("There is no such hold here.")
     if hold.released_at is not None:

@@ -17,6 +17,7 @@ from audit.envelope import EventContext, ObjectFacts, build, insert_rows
 from audit.signing import KeyRing
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
+from provenance.db import service
 from provenance.errors import Conflict, NotFound, PermissionDenied
 from provenance.held_keys import LOG_FILES, HeldKeys, process_of
 from provenance.home import NEXT
@@ -95,7 +96,7 @@ def announce(*, actor: Actor, process: str, keys: HeldKeys) -> str:
     return kid
 
 
-@transaction.atomic
+@service
 def register(
     *, actor: Actor, new: str, keys: Mapping[str, str], overlap: timedelta = OVERLAP, is_lost: bool = False
 ) -> Rotation:
@@ -149,7 +150,7 @@ def announce_log_keys(keys: HeldKeys, transit: VaultTransit | None = None) -> li
     return made
 
 
-@transaction.atomic
+@service
 def tell(*, actor: Actor, event: Event, keys: KeyRing, facts: Mapping[str, Any]) -> None:
     """Record what became of the installation's keys (copied, put back), as the migrator."""
     _only_the_host(actor)

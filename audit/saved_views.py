@@ -2,7 +2,6 @@
 
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -11,7 +10,7 @@ from audit.services import record
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
 from provenance.api import found
-from provenance.db import workspace_of
+from provenance.db import service, workspace_of
 from provenance.errors import Invalid, PermissionDenied
 from provenance.permissions import Permission
 
@@ -24,7 +23,7 @@ def saved_views(actor: Actor) -> QuerySet[SavedView]:
     return SavedView.objects.for_actor(actor).filter(member_id=_member(actor)).order_by("name")
 
 
-@transaction.atomic
+@service
 def save_view(*, actor: Actor, name: str, query: str) -> SavedView:
     """Keep filters under a name. One that the member has already gets the new filters."""
     mine = saved_views(actor).select_for_update()
@@ -41,7 +40,7 @@ def save_view(*, actor: Actor, name: str, query: str) -> SavedView:
     return view
 
 
-@transaction.atomic
+@service
 def remove_view(*, actor: Actor, view_id: UUID) -> None:
     """Forget a view. Another member's is not found."""
     view = found(saved_views(actor).select_for_update().filter(pk=view_id).first(), "view")

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
 from django.utils import timezone
 
 from agents.models import Agent, AgentVersion
@@ -16,7 +15,7 @@ from gateway.contract import Effect, RetryClass
 from gateway.errors import PinChanged, ToolNotRequested, ToolNotReviewed
 from gateway.models import DlpPolicy, McpServer, Tool, ToolGrant
 from provenance.actor import Actor
-from provenance.db import workspace_of
+from provenance.db import service, workspace_of
 from provenance.egress import origin_of
 from provenance.errors import Conflict, Invalid, NotFound
 from provenance.permissions import Permission
@@ -26,7 +25,7 @@ LONGEST_GRANT_DAYS = 365
 SHORTEST_REASON = 10
 
 
-@transaction.atomic
+@service
 def register_server(
     *,
     actor: Actor,
@@ -67,7 +66,7 @@ def register_server(
     return server
 
 
-@transaction.atomic
+@service
 def record_listing(*, actor: Actor, server_id: UUID, listing: Sequence[dict[str, Any]]) -> list[Tool]:
     """Store what a server offers, as unreviewed. A definition that differs from the reviewed one is quarantined."""
     actor.require(Permission.GATEWAY_WRITE)
@@ -77,7 +76,7 @@ def record_listing(*, actor: Actor, server_id: UUID, listing: Sequence[dict[str,
     return [_store_definition(actor, server, definition, known, others) for definition in _checked(listing)]
 
 
-@transaction.atomic
+@service
 def review_tool(
     *,
     actor: Actor,
@@ -119,7 +118,7 @@ def review_tool(
     return tool
 
 
-@transaction.atomic
+@service
 def approve_server(*, actor: Actor, server_id: UUID, reason: str) -> McpServer:
     """Let the reviewed tools of a server be used. Also ends a quarantine, after its tools were reviewed again."""
     actor.require(Permission.GATEWAY_WRITE)
@@ -132,7 +131,7 @@ def approve_server(*, actor: Actor, server_id: UUID, reason: str) -> McpServer:
     return server
 
 
-@transaction.atomic
+@service
 def disable_server(*, actor: Actor, server_id: UUID, reason: str) -> McpServer:
     """Take a server out of use. Its tools, grants and history stay."""
     actor.require(Permission.GATEWAY_WRITE)
@@ -145,7 +144,7 @@ def disable_server(*, actor: Actor, server_id: UUID, reason: str) -> McpServer:
     return server
 
 
-@transaction.atomic
+@service
 def quarantine_tool(*, actor: Actor, tool_id: UUID, observed: dict[str, Any] | None) -> Tool:
     """Stop a tool because its server no longer offers the definition that was reviewed. Done by the gateway itself."""
     actor.require(Permission.GATEWAY_WRITE)
@@ -160,7 +159,7 @@ def quarantine_tool(*, actor: Actor, tool_id: UUID, observed: dict[str, Any] | N
     return tool
 
 
-@transaction.atomic
+@service
 def grant_tool(
     *,
     actor: Actor,
@@ -203,11 +202,11 @@ def grant_tool(
     return grant
 
 
-@transaction.atomic
+@service
 def revoke_grant(*, actor: Actor, grant_id: UUID, reason: str) -> ToolGrant:
     """Take the right back, at once and also for runs in flight."""
     actor.require(Permission.GATEWAY_WRITE)
-    grant: ToolGrant | None = ToolGrant.objects.for_actor(actor).select_for_update().filter(pk=grant_id).first()
+    grant = ToolGrant.locked(actor, pk=grant_id)
     if grant is None:
         raise NotFound("There is no such grant here.")
     if grant.revoked_at:
@@ -220,7 +219,7 @@ def revoke_grant(*, actor: Actor, grant_id: UUID, reason: str) -> ToolGrant:
     return grant
 
 
-@transaction.atomic
+@service
 def end_grant(*, actor: Actor, grant_id: UUID, now: datetime) -> bool:
     """Close a grant whose time is over, and say so in the log (M010). False when somebody was faster."""
     actor.require(Permission.GATEWAY_WRITE)
@@ -235,7 +234,7 @@ def end_grant(*, actor: Actor, grant_id: UUID, now: datetime) -> bool:
     return True
 
 
-@transaction.atomic
+@service
 def set_dlp_policy(
     *,
     actor: Actor,
@@ -252,7 +251,7 @@ def set_dlp_policy(
     """
     actor.require(Permission.GATEWAY_WRITE)
     _check_policy(name, fields, direction, action)
-    policy = DlpPolicy.objects.for_actor(actor).select_for_update().filter(name=name).first()
+    policy = DlpPolicy.locked(actor, name=name)
     event = Event.DLP_POLICY_UPDATED if policy else Event.DLP_POLICY_CREATED
     policy = policy or DlpPolicy(workspace_id=workspace_of(actor), name=name)
     policy.fields = sorted(set(fields))
@@ -267,7 +266,7 @@ def set_dlp_policy(
 
 
 def _server(actor: Actor, server_id: UUID) -> McpServer:
-    server: McpServer | None = McpServer.objects.for_actor(actor).select_for_update().filter(pk=server_id).first()
+    server = McpServer.locked(actor, pk=server_id)
     if server is None:
         raise NotFound("There is no such server here.")
     return server

@@ -4,10 +4,12 @@ Doors enter a workspace once (`enter`); inside, Postgres shows rows of that work
 it shows none and says so. Models name their workspace all the same: row security stands behind the code, not instead.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
-from typing import Any, Self, cast
+from functools import wraps
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast
 from uuid import UUID
 
 from django.db import connection, connections, models, transaction
@@ -15,10 +17,14 @@ from django.db.models.expressions import Col
 from django.db.models.lookups import Exact
 from psycopg.pq import TransactionStatus
 
+from provenance import rows
 from provenance.actor import Actor
 from provenance.errors import PermissionDenied
 from provenance.ids import uuid7
 from provenance.postgres.connection import WORKSPACE
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 
 def database_now() -> datetime:
@@ -48,8 +54,57 @@ def scope(workspace_id: UUID) -> Iterator[None]:
 @contextmanager
 def enter(workspace_id: UUID) -> Iterator[None]:
     """One transaction inside one workspace: what a door does before it calls a service."""
-    with scope(workspace_id), transaction.atomic():
+    with scope(workspace_id), whole():
         yield
+
+
+# --- Whole or not at all ---------------------------------------------------------------------------------------------
+
+_is_whole: ContextVar[bool] = ContextVar("is_whole", default=False)
+
+
+class CaughtRefusal(RuntimeError):
+    """A service was refused, somebody caught that and went on, and the transaction cannot: nothing was stored."""
+
+
+@contextmanager
+def whole() -> Iterator[None]:
+    """One transaction that is kept whole or not at all, so that services inside need no savepoints of their own.
+
+    What flies out of the block takes everything back, and what wants to go on after a refusal says so: see `service`.
+    """
+    token = _is_whole.set(True)
+    try:
+        with transaction.atomic():
+            yield
+            demand_whole()
+    finally:
+        _is_whole.reset(token)
+
+
+def demand_whole() -> None:
+    """Raise `CaughtRefusal` where Django would take the transaction back in silence."""
+    if connection.needs_rollback:
+        raise CaughtRefusal(
+            "A service was refused inside this transaction, and the refusal was caught. Wrap the call that may be "
+            "refused in transaction.atomic(), inside the try, so that what it began can be taken back alone."
+        )
+
+
+def service(write: Callable[P, Result]) -> Callable[P, Result]:
+    """A write that happens whole or not at all: what every function of a `services.py` that writes is.
+
+    Inside a door or another service it is a part of their transaction, which its refusal takes back; a savepoint for each
+    would cost two round trips to protect what nobody keeps. Who catches the refusal and goes on in the same transaction
+    calls the service in `transaction.atomic()`. Alone, a service opens a transaction, or a savepoint in the one it finds.
+    """
+
+    @wraps(write)
+    def done(*args: P.args, **kwargs: P.kwargs) -> Result:
+        with transaction.atomic(savepoint=False) if _is_whole.get() else whole():
+            return write(*args, **kwargs)
+
+    return done
 
 
 def _tell_open_transactions() -> None:
@@ -90,13 +145,33 @@ class TenantModel(models.Model):
 
     objects = TenantQuerySet.as_manager()
 
+    row_key: ClassVar[tuple[str, ...]] = ("pk",)
+    """What a loaded row is found by again, to be read or changed. A table in months adds the column that says in which."""
+
     class Meta:
         abstract = True
 
+    @classmethod
+    def locked(cls, actor: Actor, **key: Any) -> Self | None:
+        """The row of the actor's workspace with this key (`pk=…`, `name=…`), locked until the transaction ends.
+
+        None when there is none. This is how the change of a row begins.
+        """
+        row: Self | None = rows.lock(cls, {"workspace_id": workspace_of(actor), **key})
+        return row
+
     def fresh(self) -> Self:
         """The same row as the database has it now."""
-        row = type(self)._default_manager.get(pk=self.pk)
+        row = type(self)._default_manager.get(**self._key())
         return cast("Self", row)
+
+    def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, *rest: Any) -> Any:
+        """Django's hook for the UPDATE of `save`, which is private: tests/provenance/test_rows.py pins it."""
+        done = rows.update(type(self), self._key(), values)
+        return super()._do_update(base_qs.filter(**self._key()), using, pk_val, values, *rest) if done is None else done
+
+    def _key(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.row_key}
 
 
 class TenantForeignKey(models.ForeignKey[Any, Any]):

@@ -10,7 +10,7 @@ from audit.services import record
 from audit.taxonomy import Event
 from provenance import crypto
 from provenance.actor import Actor
-from provenance.db import workspace_of
+from provenance.db import service, workspace_of
 from provenance.egress import origin_of
 from provenance.errors import Conflict, Invalid, NotFound
 from provenance.permissions import Permission
@@ -49,7 +49,7 @@ class SecretRevoked(Conflict):
     code = "secret_revoked"
 
 
-@transaction.atomic
+@service
 def create_secret(
     *, actor: Actor, name: str, value: str, bindings: Iterable[Binding], access: str = Secret.Access.ADMIN
 ) -> Secret:
@@ -79,7 +79,7 @@ def create_secret(
     return secret
 
 
-@transaction.atomic
+@service
 def rotate_secret(*, actor: Actor, name: str, value: str, reason: str = "") -> Secret:
     """Replace the value. The former one is destroyed in the same transaction; bindings stay as they are."""
     actor.require(Permission.SECRETS_WRITE)
@@ -96,7 +96,7 @@ def rotate_secret(*, actor: Actor, name: str, value: str, reason: str = "") -> S
     return secret
 
 
-@transaction.atomic
+@service
 def revoke_secret(*, actor: Actor, name: str, reason: str) -> Secret:
     """Destroy every version for good. References stop resolving at once."""
     actor.require(Permission.SECRETS_WRITE)
@@ -108,7 +108,7 @@ def revoke_secret(*, actor: Actor, name: str, reason: str) -> Secret:
     return secret
 
 
-@transaction.atomic
+@service
 def bind_secret(*, actor: Actor, name: str, url: str, slot: str, reason: str = "") -> SecretBinding:
     """Let the secret be sent to one more origin and slot. Binding twice is no error and no second event."""
     actor.require(Permission.SECRETS_WRITE)
@@ -118,7 +118,7 @@ def bind_secret(*, actor: Actor, name: str, url: str, slot: str, reason: str = "
     return rows.first() or _bind(actor, secret, origin, slot, reason)
 
 
-@transaction.atomic
+@service
 def unbind_secret(*, actor: Actor, name: str, url: str, slot: str, reason: str = "") -> None:
     """Take a place away. Calls to it are sent no secret from now on, which means: not sent at all."""
     actor.require(Permission.SECRETS_WRITE)
@@ -133,7 +133,7 @@ def unbind_secret(*, actor: Actor, name: str, url: str, slot: str, reason: str =
 
 
 def _locked(actor: Actor, name: str) -> Secret:
-    secret: Secret | None = Secret.objects.for_actor(actor).select_for_update().filter(name=name).first()
+    secret = Secret.locked(actor, name=name)
     if secret is None:
         raise NotFound("There is no secret of this name here.")
     if not secret.is_active:

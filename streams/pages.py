@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_safe
@@ -165,7 +166,8 @@ def _tried(form: SettingsForm | DigestForm, work: Callable[[], object]) -> int:
     if not form.is_valid():
         return Invalid.status
     try:
-        work()
+        with transaction.atomic():
+            work()
     except (Invalid, Conflict, PermissionDenied) as error:
         form.add_error(None, error.message)
         return error.status

@@ -3,6 +3,7 @@
 from http import HTTPStatus
 from typing import Any
 
+from django.db import transaction
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -233,7 +234,8 @@ class WorkflowPublish(Endpoint):
         """Make the draft an immutable version that new runs use. 422 lists all that is wrong."""
         data = PublishInput.parse(request.data)
         try:
-            version = services.publish_version(actor=request.actor, slug=slug, expected_hash=data["content_hash"])
+            with transaction.atomic():
+                version = services.publish_version(actor=request.actor, slug=slug, expected_hash=data["content_hash"])
         except InvalidDefinition as refused:
             # Answered here, not by the door: raised on, it would take the event with it.
             services.record_blocked_publication(actor=request.actor, slug=slug, refused=refused)

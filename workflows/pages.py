@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import messages
+from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -120,13 +121,14 @@ def _settle(request: PageRequest, call: selectors.UnknownCall, form: ResolveForm
     """Whether the call was settled; what is wrong stands in the form then."""
     said = form.cleaned_data
     try:
-        services.resolve_call(
-            actor=request.actor,
-            call_id=parse_public_id("call", call.id),
-            outcome=Settlement(said["outcome"]),
-            result=said["result"],
-            reason=said["reason"],
-        )
+        with transaction.atomic():
+            services.resolve_call(
+                actor=request.actor,
+                call_id=parse_public_id("call", call.id),
+                outcome=Settlement(said["outcome"]),
+                result=said["result"],
+                reason=said["reason"],
+            )
     except (Invalid, services.RetryTooEarly, services.CallIsLookedAt) as error:
         paths = {str(entry["path"]).partition(".")[0] for entry in error.data.get("errors", [])}
         form.add_error("result" if "result" in paths else None, error.message)

@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import SimpleTemplateResponse
 
@@ -19,7 +19,7 @@ from audit.attestation import RowAltered
 from audit.services import Target, record_altered, record_denied
 from provenance.actor import Actor
 from provenance.api import TooLarge
-from provenance.db import scope
+from provenance.db import scope, whole
 from provenance.errors import InternalError, Invalid, NotFound, PermissionDenied, ProvenanceError, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -33,14 +33,27 @@ def answer(workspace_id: UUID | None, view: Callable[[], HttpResponse]) -> HttpR
     never a success that was not. `NotSealed` alone comes after COMMIT: what was recorded stays, and is not answered.
     """
     try:
-        with scope(workspace_id) if workspace_id else nullcontext(), transaction.atomic():
-            response = view()
-            if isinstance(response, SimpleTemplateResponse) and not response.is_rendered:
-                response = response.render()
-            if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                transaction.set_rollback(True)
+        with scope(workspace_id) if workspace_id else nullcontext(), whole():
+            return _finished(view())
+    except _NotKept as failed:
+        return failed.response
     except Exception as error:
         raise translated(error) from error
+
+
+class _NotKept(Exception):
+    """A view answered that it failed: the answer stands, and nothing else."""
+
+    def __init__(self, response: HttpResponse) -> None:
+        super().__init__()
+        self.response = response
+
+
+def _finished(response: HttpResponse) -> HttpResponse:
+    if isinstance(response, SimpleTemplateResponse) and not response.is_rendered:
+        response = response.render()
+    if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise _NotKept(response)
     return response
 
 

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from audit.services import Target, record
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
-from provenance.db import database_now, enter, workspace_of
+from provenance.db import database_now, enter, service, workspace_of
 from provenance.errors import NotFound, PermissionDenied
 from provenance.permissions import Permission
 from provenance.postgres.refusals import UnauditedChange
@@ -31,7 +31,7 @@ LONGEST_REASON = 1000
 MOST_NAMED = 500
 
 
-@transaction.atomic
+@service
 def erase_member(*, actor: Actor, user_id: UUID, reason: str) -> Membership:
     """Destroy what is personal of a member of the actor's workspace, for good; a member is removed by it as well.
 

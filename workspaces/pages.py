@@ -6,6 +6,7 @@ from uuid import UUID
 from allauth.account.views import LoginView, LogoutView, PasswordChangeView
 from django import forms
 from django.contrib import messages
+from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -88,13 +89,14 @@ def invitation(request: PageRequest, token: str) -> HttpResponse:
     form = AcceptForm(request.POST or None)
     if request.method == "POST" and (user or form.is_valid()):
         try:
-            services.accept_invitation(
-                token=token,
-                user=user,
-                request_id=request.request_id,
-                ip=request.client_ip,
-                **({} if user else form.cleaned_data),
-            )
+            with transaction.atomic():
+                services.accept_invitation(
+                    token=token,
+                    user=user,
+                    request_id=request.request_id,
+                    ip=request.client_ip,
+                    **({} if user else form.cleaned_data),
+                )
         except (Invalid, Conflict, PermissionDenied) as error:
             form.add_error(None, error.message)
         else:
@@ -114,9 +116,10 @@ def setup(request: PageRequest, token: str) -> HttpResponse:
     form = SetupForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            services.create_first_administrator(
-                token=token, request_id=request.request_id, ip=request.client_ip, **form.cleaned_data
-            )
+            with transaction.atomic():
+                services.create_first_administrator(
+                    token=token, request_id=request.request_id, ip=request.client_ip, **form.cleaned_data
+                )
         except (Invalid, Conflict) as error:
             form.add_error(None, error.message)
         else:
@@ -140,7 +143,8 @@ def invite(request: PageRequest) -> HttpResponse:
     if not form.is_valid():
         return _members(request, form, status=422)
     try:
-        made, token = services.invite(actor=request.actor, **form.cleaned_data)
+        with transaction.atomic():
+            made, token = services.invite(actor=request.actor, **form.cleaned_data)
     except Invalid as error:
         form.add_error(None, error.message)
         return _members(request, form, status=error.status)

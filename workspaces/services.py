@@ -17,7 +17,7 @@ from django.utils import timezone
 from audit.services import record
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
-from provenance.db import enter, scope, workspace_of
+from provenance.db import enter, scope, service, workspace_of
 from provenance.errors import Invalid, NotFound, PermissionDenied
 from provenance.ids import uuid7
 from provenance.permissions import Permission
@@ -91,7 +91,7 @@ def create_workspace(*, actor: Actor, slug: str, name: str) -> Workspace:
 # --- People ----------------------------------------------------------------------------------------------------------
 
 
-@transaction.atomic
+@service
 def create_user(*, actor: Actor, email: str, name: str, password: str) -> User:
     """Make an account without a membership. For the platform itself; people join by invitation."""
     actor.require(Permission.MEMBERS_WRITE)
@@ -99,7 +99,7 @@ def create_user(*, actor: Actor, email: str, name: str, password: str) -> User:
     return _create_user(actor=actor, email=email, name=name, password=password)
 
 
-@transaction.atomic
+@service
 def add_member(*, actor: Actor, user_id: UUID, roles: Iterable[Role | str]) -> Membership:
     """Make an existing person a member of the actor's workspace, or bring a removed one back with these roles."""
     actor.require(Permission.MEMBERS_WRITE)
@@ -108,7 +108,7 @@ def add_member(*, actor: Actor, user_id: UUID, roles: Iterable[Role | str]) -> M
     return _add_member(actor=actor, user_id=user_id, roles=_role_names(roles))
 
 
-@transaction.atomic
+@service
 def invite(
     *, actor: Actor, email: str, roles: Iterable[Role | str], days: int = INVITATION_DAYS
 ) -> tuple[Invitation, str]:
@@ -167,7 +167,7 @@ def accept_invitation(
     return user
 
 
-@transaction.atomic
+@service
 def create_first_administrator(
     *,
     token: str,
@@ -200,7 +200,7 @@ def create_first_administrator(
     return user
 
 
-@transaction.atomic
+@service
 def change_roles(*, actor: Actor, user_id: UUID, roles: Iterable[Role | str]) -> Membership:
     """Give a member exactly these roles. The last administrator keeps the role, and nobody changes their own."""
     actor.require(Permission.MEMBERS_WRITE)
@@ -216,7 +216,7 @@ def change_roles(*, actor: Actor, user_id: UUID, roles: Iterable[Role | str]) ->
     return membership
 
 
-@transaction.atomic
+@service
 def remove_member(*, actor: Actor, user_id: UUID, reason: str) -> Membership:
     """Take all rights in the workspace away, at once: sessions and keys of the person find no membership any more."""
     actor.require(Permission.MEMBERS_WRITE)
@@ -231,7 +231,7 @@ def remove_member(*, actor: Actor, user_id: UUID, reason: str) -> Membership:
     return membership
 
 
-@transaction.atomic
+@service
 def set_theme(*, actor: Actor, theme: str) -> None:
     """Keep how a person wants their pages to look: `light`, `dark`, or "" for what their system says."""
     if theme not in {"", "light", "dark"}:
@@ -246,7 +246,7 @@ def set_theme(*, actor: Actor, theme: str) -> None:
 # --- Halts -----------------------------------------------------------------------------------------------------------
 
 
-@transaction.atomic
+@service
 def engage_halt(*, actor: Actor, scope_kind: str, scope_id: str, mode: str = "pause", reason: str) -> Control:
     """Stop a scope: from now on the engine, the gateway, its model proxy and the vault start nothing in it.
 
@@ -284,14 +284,14 @@ def engage_halt(*, actor: Actor, scope_kind: str, scope_id: str, mode: str = "pa
     return control
 
 
-@transaction.atomic
+@service
 def release_halt(*, actor: Actor, control_id: UUID, reason: str) -> Control:
     """Let a halted scope work again. Only people release."""
     actor.require(Permission.HALTS_RELEASE)
     if actor.kind is not ActorKind.USER:
         raise PermissionDenied(Permission.HALTS_RELEASE, "Only a person releases a halt.")
     _lock_control(workspace_of(actor))
-    control: Control | None = Control.objects.for_actor(actor).select_for_update().filter(pk=control_id).first()
+    control = Control.locked(actor, pk=control_id)
     if control is None:
         raise NotFound("There is no such halt here.")
     if control.released_at is not None:
@@ -328,7 +328,7 @@ def _create_user(*, actor: Actor, email: str, name: str, password: str, user_id:
 
 
 def _add_member(*, actor: Actor, user_id: UUID, roles: list[str]) -> Membership:
-    known: Membership | None = Membership.objects.for_actor(actor).select_for_update().filter(user_id=user_id).first()
+    known = Membership.locked(actor, user_id=user_id)
     if known and known.is_active:
         raise AlreadyMember
     if known and known.erased_at:
@@ -363,9 +363,7 @@ def _only_the_system(actor: Actor, message: str) -> None:
 
 
 def _locked_membership(actor: Actor, user_id: UUID) -> Membership:
-    membership: Membership | None = (
-        Membership.objects.for_actor(actor).select_for_update().filter(user_id=user_id).first()
-    )
+    membership = Membership.locked(actor, user_id=user_id)
     if membership is None or not membership.is_active:
         raise NotFound("There is no such member here.")
     return membership

@@ -5,8 +5,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
-
 from approvals import evidence as evidence_rules
 from approvals import payload as payloads
 from approvals import rules
@@ -19,7 +17,7 @@ from approvals.services.holding import close, context_of, locked, wake
 from audit.services import record
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
-from provenance.db import database_now
+from provenance.db import database_now, service
 from provenance.errors import Invalid, PermissionDenied
 from provenance.permissions import Permission
 from provenance.risk import Risk
@@ -30,7 +28,7 @@ LONGEST_LABEL = 200
 LONGEST_RATIONALE = 10_000
 
 
-@transaction.atomic
+@service
 def request_approval(
     *,
     actor: Actor,
@@ -122,7 +120,7 @@ def request_approval(
     return request
 
 
-@transaction.atomic
+@service
 def withdraw(*, actor: Actor, request_id: UUID, reason: str) -> ApprovalRequest:
     """Close an open request that is no longer wanted. A key or an agent withdraws only what it asked for itself."""
     actor.require(Permission.APPROVALS_WRITE)

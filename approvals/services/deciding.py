@@ -6,8 +6,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
-
 from approvals import payload as payloads
 from approvals import rules
 from approvals.digest import ActionFacts
@@ -28,13 +26,13 @@ from approvals.services.holding import context_of, locked, wake
 from audit.services import Target, record
 from audit.taxonomy import Event
 from provenance.actor import Actor
-from provenance.db import database_now
+from provenance.db import database_now, service
 from provenance.errors import Invalid
 from provenance.permissions import Permission
 from secrets_vault import references
 
 
-@transaction.atomic
+@service
 def decide(
     *,
     actor: Actor,

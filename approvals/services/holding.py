@@ -12,8 +12,7 @@ from provenance.errors import NotFound
 
 def locked(actor: Actor, request_id: UUID) -> ApprovalRequest:
     """The request, held against everyone else who would decide, expire or withdraw it."""
-    rows = ApprovalRequest.objects.for_actor(actor).select_for_update()
-    request: ApprovalRequest | None = rows.filter(pk=request_id).first()
+    request = ApprovalRequest.locked(actor, pk=request_id)
     if request is None:
         raise NotFound("There is no such approval here.")
     return request

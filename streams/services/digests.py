@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
-
 from audit.services import record
 from audit.taxonomy import Event
 from provenance.actor import Actor
-from provenance.db import workspace_of
+from provenance.db import service, workspace_of
 from provenance.errors import Conflict, Invalid, NotFound
 from provenance.permissions import Permission
 from provenance.risk import Risk
@@ -40,7 +38,7 @@ class Contents:
     review: bool = True
 
 
-@transaction.atomic
+@service
 def create_digest(*, actor: Actor, contents: Contents) -> Digest:
     """Set up a mail about each whole day, week or month, beginning with the one that is now."""
     require_manager(actor)
@@ -54,7 +52,7 @@ def create_digest(*, actor: Actor, contents: Contents) -> Digest:
     return digest
 
 
-@transaction.atomic
+@service
 def change_digest(*, actor: Actor, digest_id: UUID, contents: Contents) -> Digest:
     """Tell something else, or other people, from the next mail on."""
     require_manager(actor)
@@ -67,7 +65,7 @@ def change_digest(*, actor: Actor, digest_id: UUID, contents: Contents) -> Diges
     return digest
 
 
-@transaction.atomic
+@service
 def remove_digest(*, actor: Actor, digest_id: UUID, reason: str = "") -> None:
     """End it. What was sent stays in the log."""
     require_manager(actor)
@@ -90,7 +88,7 @@ def forget_reader(actor: Actor, user_id: UUID) -> None:
 
 
 def _locked(actor: Actor, digest_id: UUID) -> Digest:
-    digest: Digest | None = Digest.objects.for_actor(actor).select_for_update().filter(pk=digest_id).first()
+    digest = Digest.locked(actor, pk=digest_id)
     if digest is None:
         raise NotFound("There is no such digest here.")
     return digest

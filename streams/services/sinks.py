@@ -17,7 +17,7 @@ from audit.taxonomy import Event
 from audit.tree import django_tree
 from gateway.deliveries.contract import NEEDS_SECRET, SLOTS, Kind, url_of
 from provenance.actor import Actor
-from provenance.db import workspace_of
+from provenance.db import service, workspace_of
 from provenance.egress import Egress, EgressRefused, origin_of, tls_context
 from provenance.errors import Conflict, Invalid, NotFound
 from provenance.risk import Risk
@@ -64,7 +64,7 @@ class Settings:
     with_labels: bool = False
 
 
-@transaction.atomic
+@service
 def create_sink(*, actor: Actor, name: str, kind: str, wanted: Settings, from_beginning: bool = False) -> Sink:
     """Register a receiver. It gets what is published from now on, or the whole log `from_beginning`."""
     require_manager(actor)
@@ -85,7 +85,7 @@ def create_sink(*, actor: Actor, name: str, kind: str, wanted: Settings, from_be
     return sink
 
 
-@transaction.atomic
+@service
 def change_sink(*, actor: Actor, sink_id: UUID, changes: dict[str, Any], reason: str = "") -> Sink:
     """Change some of a receiver's `Settings`. A secret that is not bound to a new address's origin is refused (T02)."""
     require_manager(actor)
@@ -109,7 +109,7 @@ def change_sink(*, actor: Actor, sink_id: UUID, changes: dict[str, Any], reason:
     return sink
 
 
-@transaction.atomic
+@service
 def disable_sink(*, actor: Actor, sink_id: UUID, reason: str) -> Sink:
     """Send it nothing until it is enabled. It keeps its place in the log."""
     require_manager(actor)
@@ -122,7 +122,7 @@ def disable_sink(*, actor: Actor, sink_id: UUID, reason: str) -> Sink:
     return sink
 
 
-@transaction.atomic
+@service
 def enable_sink(*, actor: Actor, sink_id: UUID, reason: str = "") -> Sink:
     """Go on from where it stopped."""
     require_manager(actor)
@@ -136,7 +136,7 @@ def enable_sink(*, actor: Actor, sink_id: UUID, reason: str = "") -> Sink:
     return sink
 
 
-@transaction.atomic
+@service
 def remove_sink(*, actor: Actor, sink_id: UUID, reason: str) -> None:
     """Remove a receiver with its place in the log. Its secret stays in the vault, and its history in the log."""
     require_manager(actor)
@@ -148,7 +148,7 @@ def remove_sink(*, actor: Actor, sink_id: UUID, reason: str) -> None:
 
 
 def _locked(actor: Actor, sink_id: UUID) -> Sink:
-    sink: Sink | None = Sink.objects.for_actor(actor).select_for_update().filter(pk=sink_id).first()
+    sink = Sink.locked(actor, pk=sink_id)
     if sink is None:
         raise NotFound("There is no such stream here.")
     return sink

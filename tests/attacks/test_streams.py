@@ -7,7 +7,7 @@ from uuid import UUID
 import httpx2
 import pytest
 from django.conf import settings
-from django.db import Error, connection
+from django.db import Error, connection, transaction
 
 from apikeys.authentication import actor_for_key
 from apikeys.services import issue_key
@@ -161,7 +161,7 @@ def test_a_stolen_key_sends_the_log_nowhere(river, stolen):
             "remove_digest": lambda: digests.remove_digest(actor=thief, digest_id=digest.pk, reason="x"),
         }
         for attempt in attempts.values():
-            with pytest.raises(PermissionDenied, match=r"workspace:write"):
+            with pytest.raises(PermissionDenied, match=r"workspace:write"), transaction.atomic():
                 attempt()
         assert set(attempts) == {
             name for module in (sinks, digests) for name in vars(module) if name.endswith(("_sink", "_digest"))

@@ -41,9 +41,9 @@ def public_keys(workspace_id, place):
 def mac_keys(workspace_id, place):
     """The file of the workspace's MAC keys. Rolled back: nobody is there to seal that they were handed out."""
     path = place / f"{workspace_id}.keys"
-    with path.open("w") as out:
+    with path.open("w") as out, transaction.atomic():
         export_keys(actor=Actor.system("audit_keys", workspace_id, [Permission.AUDIT_READ]), out=out)
-    transaction.set_rollback(True)
+        transaction.set_rollback(True)
     return path
 
 

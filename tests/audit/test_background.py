@@ -8,6 +8,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from django.db import transaction
 
 from audit import awaiting, background, exports
 from audit.models import Export, ExportChunk
@@ -138,7 +139,7 @@ def test_nothing_is_exported_while_nobody_seals(workspace, auditor, as_role, eve
     assert "not sealed within" in failed.problem
     with enter(workspace.pk):
         assert not events(Event.AUDIT_EXPORTED)
-        with pytest.raises(background.NotReady):
+        with pytest.raises(background.NotReady), transaction.atomic():
             background.fetched(actor=auditor, export_id=export.pk, out=io.BytesIO())
 
 
@@ -163,7 +164,7 @@ def test_after_a_day_it_is_let_go_of(workspace, auditor, as_role):
     export = ask(auditor, workspace)
     build(as_role, workspace, export)
     sealing.tamper("UPDATE audit_export SET expires_at = now() - interval '1 minute'")
-    with enter(workspace.pk), pytest.raises(background.NotReady):
+    with pytest.raises(background.NotReady), enter(workspace.pk):
         background.fetched(actor=auditor, export_id=export.pk, out=io.BytesIO())
     with as_role("worker"):
         background.sweep(None)
@@ -200,15 +201,15 @@ def test_an_export_is_its_members_own(workspace, auditor, admin, viewer, as_role
     build(as_role, workspace, export)
     with enter(workspace.pk):
         for somebody, error in ((admin, NotFound), (viewer, PermissionDenied)):
-            with pytest.raises(error):
+            with pytest.raises(error), transaction.atomic():
                 background.fetched(actor=somebody, export_id=export.pk, out=io.BytesIO())
-        with pytest.raises(PermissionDenied):
+        with pytest.raises(PermissionDenied), transaction.atomic():
             background.request_export(actor=viewer, filters=EventFilters())
 
 
 def test_another_tenant_finds_no_export(workspace, auditor, other_workspace, stranger, as_role):
     export = ask(auditor, workspace)
-    with enter(other_workspace.pk), pytest.raises(NotFound):
+    with pytest.raises(NotFound), enter(other_workspace.pk):
         background.fetched(actor=stranger, export_id=export.pk, out=io.BytesIO())
     # Nor does a doorbell that names the wrong workspace.
     with as_role("worker"):

@@ -112,7 +112,7 @@ class TestExport:
         assert lines(again) == lines(bundle)
 
     def test_before_anything_is_sealed_there_is_nothing_to_export(self, workspace, auditor, events):
-        with enter(workspace.id), pytest.raises(NotYetSealed):
+        with pytest.raises(NotYetSealed), enter(workspace.id):
             export_bundle(actor=auditor, out=memory())
         with enter(workspace.id):
             assert not events(Event.AUDIT_EXPORTED)
@@ -130,11 +130,11 @@ class TestExport:
         assert str(other_workspace.id) not in {body["workspace"] for body in bodies(bundle)}
 
     def test_without_the_permission_nothing_is_exported(self, history, workspace, viewer):
-        with enter(workspace.id), pytest.raises(PermissionDenied):
+        with pytest.raises(PermissionDenied), enter(workspace.id):
             export_bundle(actor=viewer, out=memory())
 
     def test_keys_are_not_handed_to_people(self, workspace, admin):
-        with enter(workspace.id), pytest.raises(PermissionDenied, match="on the host"):
+        with pytest.raises(PermissionDenied, match="on the host"), enter(workspace.id):
             export_keys(actor=admin, out=memory())
 
     def test_it_says_how_far_it_is(self, history, workspace, auditor):
@@ -152,7 +152,7 @@ class TestExport:
 
     @pytest.mark.parametrize("indices", [(3, 3), (5, 2), (0, 10_000), (-1, 2)])
     def test_what_is_no_range_of_the_log_is_refused(self, history, workspace, auditor, indices):
-        with enter(workspace.id), pytest.raises(Invalid, match="is no range"):
+        with pytest.raises(Invalid, match="is no range"), enter(workspace.id):
             export_bundle(actor=auditor, out=memory(), indices=indices)
 
     def test_an_erased_detail_leaves_everything_valid(self, bundle, workspace, auditor, key, macs, tmp_path):
@@ -172,7 +172,7 @@ class TestExport:
             "DELETE FROM audit.leaf WHERE idx = 1 AND log_id = (SELECT id FROM audit.log WHERE workspace_id = %s)",
             workspace.id,
         )
-        with enter(workspace.id), pytest.raises(DamagedLog):
+        with pytest.raises(DamagedLog), enter(workspace.id):
             export_bundle(actor=auditor, out=memory())
 
 

@@ -122,7 +122,7 @@ def test_who_may_hold_and_what(workspace, admin, viewer, stranger):
         retention.engage_hold(actor=viewer, scope_kind="workspace", reason="r")
     with pytest.raises(PermissionDenied):
         retention.ask_release(actor=factories.system_of(workspace), hold_id=hold.pk, reason="r")
-    with enter(stranger.workspace_id), pytest.raises(NotFound):
+    with pytest.raises(NotFound), enter(stranger.workspace_id):
         retention.ask_release(actor=stranger, hold_id=hold.pk, reason="r")
 
 

@@ -132,7 +132,7 @@ def test_who_may_not_manage_sets_up_no_digest(admin, auditor, editor, stranger, 
     for person in (auditor, editor):
         with pytest.raises(PermissionDenied):
             services.create_digest(actor=person, contents=contents(auditor, title="Own"))
-    with enter(other_workspace.id), pytest.raises(NotFound):
+    with pytest.raises(NotFound), enter(other_workspace.id):
         services.remove_digest(actor=stranger, digest_id=digest.pk)
 
 

@@ -105,14 +105,13 @@ def test_who_may_not_read_the_log_and_say_what_leaves_makes_no_stream(workspace,
 
 def test_another_tenants_stream_is_not_found(admin, stranger, other_workspace):
     sink = make(admin)
-    with enter(other_workspace.id):
-        for attempt in (
-            lambda: sinks.change_sink(actor=stranger, sink_id=sink.pk, changes={"risk": "high"}),
-            lambda: sinks.disable_sink(actor=stranger, sink_id=sink.pk, reason="x"),
-            lambda: sinks.remove_sink(actor=stranger, sink_id=sink.pk, reason="x"),
-        ):
-            with pytest.raises(NotFound):
-                attempt()
+    for attempt in (
+        lambda: sinks.change_sink(actor=stranger, sink_id=sink.pk, changes={"risk": "high"}),
+        lambda: sinks.disable_sink(actor=stranger, sink_id=sink.pk, reason="x"),
+        lambda: sinks.remove_sink(actor=stranger, sink_id=sink.pk, reason="x"),
+    ):
+        with pytest.raises(NotFound), enter(other_workspace.id):
+            attempt()
 
 
 def test_a_new_address_loses_the_secret(admin, events):

@@ -62,6 +62,6 @@ def test_what_is_published_leaves_no_such_event(workspace, admin, api, events):
 
 
 def test_only_who_may_publish_writes_that_it_was_blocked(workspace, viewer, api, events):
-    with enter(workspace.id), pytest.raises(PermissionDenied):
+    with pytest.raises(PermissionDenied), enter(workspace.id):
         services.record_blocked_publication(actor=viewer, slug="adding", refused=InvalidDefinition("Not usable."))
     assert blocked(workspace, events) == []

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from audit.services import record
 from audit.taxonomy import Event
 from provenance.actor import Actor
-from provenance.db import enter
+from provenance.db import scope
 from provenance.ids import uuid7
 from tests import databases
 from tests.browsing import browser
@@ -102,7 +102,7 @@ def test_one_event_covers_one_step_of_one_run(desk, as_role):
     desk.drive(second)
     (step, *_) = desk.steps(first)
     twin = desk.steps(second)[0]
-    with as_role("worker"), enter(first.workspace_id):
+    with as_role("worker"), scope(first.workspace_id), transaction.atomic():
         step_id, now = uuid7(), step.started_at
         made = Step(
             id=step_id, workspace_id=first.workspace_id, run_id=first.pk, node_key="x", kind="tool", started_at=now

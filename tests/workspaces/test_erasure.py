@@ -132,7 +132,7 @@ def test_an_erased_person_signs_in_nowhere_and_comes_back_by_no_way(place):
     erase(place)
     assert client.get(f"/w/{place.slug}/members/").status_code in {302, 404}
     assert not User.objects.get(pk=place.person.id).has_usable_password()
-    with enter(place.id), pytest.raises(NotFound):
+    with pytest.raises(NotFound), enter(place.id):
         services.add_member(actor=place.admin, user_id=place.person.id, roles=["viewer"])
 
 
@@ -162,7 +162,7 @@ def test_who_may_not_erase_does_not(place):
         erase(place, actor=editor)
     with pytest.raises(OwnRoles):
         erase(place, user_id=place.admin.id)
-    with enter(stranger.workspace_id), pytest.raises(NotFound):
+    with pytest.raises(NotFound), enter(stranger.workspace_id):
         erase_member(actor=stranger, user_id=place.person.id, reason="r")
     other = factories.make_member(place, roles={"admin"})
     with enter(place.id):

@@ -2,12 +2,10 @@
 
 from uuid import UUID
 
-from django.db import transaction
-
 from audit.services import record
 from audit.taxonomy import Event
 from provenance.actor import Actor
-from provenance.db import database_now
+from provenance.db import database_now, service
 from provenance.errors import NotFound
 from provenance.permissions import Permission
 from workflows import sql, transitions
@@ -18,7 +16,7 @@ from workflows.states import RunStatus, StepStatus, TokenState
 LONGEST_REASON = 500
 
 
-@transaction.atomic
+@service
 def cancel_run(*, actor: Actor, run_id: UUID, reason: str) -> Run:
     """Stop a run. What was already sent to a tool is not undone; a worker that holds the run lets go within seconds.
 
@@ -28,7 +26,7 @@ def cancel_run(*, actor: Actor, run_id: UUID, reason: str) -> Run:
     # Tokens before the run, as the engine locks them.
     tokens = Token.objects.for_actor(actor).filter(run_id=run_id).select_for_update().order_by("id")
     states_of_tokens = {token.state for token in tokens}
-    run: Run | None = Run.objects.for_actor(actor).select_for_update().filter(pk=run_id).first()
+    run = Run.locked(actor, pk=run_id)
     if run is None:
         raise NotFound("There is no such run here.")
     if run.is_terminal:

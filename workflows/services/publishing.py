@@ -1,12 +1,10 @@
 """Drafts become versions, and a version becomes the one that new runs use."""
 
-from django.db import transaction
-
 from audit.services import EventContext, record
 from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.canonical import canonical_json
-from provenance.db import database_now, workspace_of
+from provenance.db import database_now, service, workspace_of
 from provenance.errors import Conflict, Invalid, NotFound
 from provenance.permissions import Permission
 from provenance.schemas import violations
@@ -20,7 +18,7 @@ LONGEST_SOURCE = 128 * 1024
 MOST_ERRORS_KEPT = 20
 
 
-@transaction.atomic
+@service
 def save_draft(*, actor: Actor, slug: str, source: str) -> WorkflowDraft:
     """Keep the text as the workflow's one draft, right or wrong; a new slug makes a new workflow.
 
@@ -30,7 +28,7 @@ def save_draft(*, actor: Actor, slug: str, source: str) -> WorkflowDraft:
     if len(source.encode("utf-8", "replace")) > LONGEST_SOURCE or "\0" in source:
         raise Invalid(f"A draft is text of at most {LONGEST_SOURCE // 1024} KiB without U+0000.")
     workflow = _workflow_for_draft(actor, slug, source)
-    draft = WorkflowDraft.objects.for_actor(actor).select_for_update().filter(workflow=workflow).first()
+    draft = WorkflowDraft.locked(actor, workflow_id=workflow.pk)
     if draft is None:
         draft = WorkflowDraft(workspace_id=workflow.workspace_id, workflow=workflow)
     draft.source, draft.saved_by, draft.saved_at = source, actor.id, database_now()
@@ -40,7 +38,7 @@ def save_draft(*, actor: Actor, slug: str, source: str) -> WorkflowDraft:
 
 
 def _workflow_for_draft(actor: Actor, slug: str, source: str) -> Workflow:
-    workflow: Workflow | None = Workflow.objects.for_actor(actor).select_for_update().filter(slug=slug).first()
+    workflow = Workflow.locked(actor, slug=slug)
     if workflow is not None:
         return workflow
     if wrong := violations({"type": "string", "pattern": "^[a-z][a-z0-9-]{0,62}$"}, slug):
@@ -61,7 +59,7 @@ def _title_in(source: str) -> str:
         return ""
 
 
-@transaction.atomic
+@service
 def publish_version(*, actor: Actor, slug: str, expected_hash: str = "") -> WorkflowVersion:
     """Make the draft an immutable version and the one that new runs use. Runs in flight keep theirs.
 
@@ -90,7 +88,7 @@ def publish_version(*, actor: Actor, slug: str, expected_hash: str = "") -> Work
     return version
 
 
-@transaction.atomic
+@service
 def record_blocked_publication(*, actor: Actor, slug: str, refused: InvalidDefinition) -> None:
     """Write down that a draft was not published, and for which errors. Its publication was rolled back before this."""
     actor.require(Permission.WORKFLOWS_WRITE)
@@ -158,7 +156,7 @@ def _point_live_at(actor: Actor, workflow: Workflow, version: WorkflowVersion) -
 
 
 def _locked_workflow(actor: Actor, slug: str) -> Workflow:
-    workflow: Workflow | None = Workflow.objects.for_actor(actor).select_for_update().filter(slug=slug).first()
+    workflow = Workflow.locked(actor, slug=slug)
     if workflow is None:
         raise NotFound(f"There is no workflow {slug[:63]!r} here.")
     return workflow

@@ -3,13 +3,11 @@
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
-
 from audit.services import Target, record
 from audit.taxonomy import Event
 from gateway.contract import CallResponse
 from provenance.actor import Actor, ActorKind
-from provenance.db import database_now, workspace_of
+from provenance.db import database_now, service, workspace_of
 from provenance.errors import Invalid, NotFound, PermissionDenied
 from provenance.permissions import Permission
 from workflows import transitions, unknown, values, wakes
@@ -26,7 +24,7 @@ _SETTLED = {
 }
 
 
-@transaction.atomic
+@service
 def resolve_call(*, actor: Actor, call_id: UUID, outcome: Settlement, result: str | None = None, reason: str) -> Call:
     """Settle a call of unknown outcome by a person's word, and let its run go on.
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import transaction
-
 from agents.errors import AgentNotActive
 from agents.prompt import new_boundary
 from agents.selectors import version_for_run
@@ -16,7 +14,7 @@ from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.api import IdempotencyMismatch, Repeatable
 from provenance.canonical import digest
-from provenance.db import database_now, workspace_of
+from provenance.db import database_now, service, workspace_of
 from provenance.errors import NotFound
 from provenance.ids import uuid7
 from provenance.permissions import Permission
@@ -49,7 +47,7 @@ class Started:
     is_repeat: bool
 
 
-@transaction.atomic
+@service
 def start_run(
     *,
     actor: Actor,
@@ -61,7 +59,7 @@ def start_run(
     return start_run_once(actor=actor, workflow_slug=workflow_slug, input=input, idempotency_key=idempotency_key).run
 
 
-@transaction.atomic
+@service
 def start_run_once(
     *,
     actor: Actor,

@@ -1,0 +1,78 @@
+"""The two statements that a change of one row consists of, SELECT … FOR UPDATE and UPDATE, each made once for a model.
+
+The ORM makes them anew for every call, and takes longer over it than Postgres over finding and changing the row. What is
+said here is what the ORM says; whatever is not plain (an expression for a value) is left to it.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, models, transaction
+
+Load = Callable[..., Any]
+
+
+def lock(model: type[models.Model], key: dict[str, Any]) -> Any:
+    """The row with this key (columns by their names in Python), locked until the transaction ends; None without one."""
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("A row is locked inside a transaction, or not at all.")
+    statement, names, loads = _selecting(model, tuple(key))
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [_plain(value) for value in key.values()])
+        found = cursor.fetchone()
+    if found is None:
+        return None
+    values = list(found)
+    for place, load in loads:
+        values[place] = load(values[place], None, connection)
+    return model.from_db(connection.alias, names, values)
+
+
+def update(model: type[models.Model], key: dict[str, Any], values: Iterable[tuple[Any, Any, Any]]) -> bool | None:
+    """Write the fields of the row with this key: whether there was one. None, and nothing written, if it takes the ORM.
+
+    `values` are as Django hands them to the hook `Model._do_update`: the field, a model, and the value.
+    """
+    prepared = [(field, field.get_db_prep_save(value, connection)) for field, _model, value in values]
+    if not prepared or any(hasattr(value, "as_sql") for _field, value in prepared):
+        return None
+    statement = _updating(model, tuple(field.attname for field, _value in prepared), tuple(key))
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [_plain(value) for value in (*(value for _field, value in prepared), *key.values())])
+        return bool(cursor.rowcount)
+
+
+@cache
+def _selecting(model: type[models.Model], key: tuple[str, ...]) -> tuple[str, list[str], list[tuple[int, Load]]]:
+    """The statement, the fields that its answer has, and what Django wants to make of which of them."""
+    fields = model._meta.concrete_fields
+    columns = ", ".join(_quoted(field.column) for field in fields)
+    table, where = _quoted(model._meta.db_table), " AND ".join(_equations(model, key))
+    statement = f"SELECT {columns} FROM {table} WHERE {where} FOR UPDATE"  # noqa: S608  our names
+    loads = [(place, field.from_db_value) for place, field in enumerate(fields) if hasattr(field, "from_db_value")]
+    return statement, [field.attname for field in fields], loads
+
+
+@cache
+def _updating(model: type[models.Model], names: tuple[str, ...], key: tuple[str, ...]) -> str:
+    table, assignments = _quoted(model._meta.db_table), ", ".join(_equations(model, names))
+    return f"UPDATE {table} SET {assignments} WHERE {' AND '.join(_equations(model, key))}"  # noqa: S608  our names
+
+
+def _equations(model: type[models.Model], names: tuple[str, ...]) -> list[str]:
+    return [f"{_quoted(_field(model, name).column)} = %s" for name in names]
+
+
+def _field(model: type[models.Model], name: str) -> Any:
+    return model._meta.pk if name == "pk" else model._meta.get_field(name)
+
+
+def _quoted(name: Any) -> str:
+    return connection.ops.quote_name(name)
+
+
+def _plain(value: Any) -> Any:
+    """An id as text: Postgres takes it for what the column is, and need not fold a cast of a constant first."""
+    return str(value) if isinstance(value, UUID) else value
