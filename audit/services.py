@@ -18,7 +18,7 @@ from audit.governed import Governed, GovernedInstance
 from audit.signing import KeyRing
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
-from provenance.db import enter
+from provenance.db import enter, send_with_next
 from provenance.errors import PermissionDenied
 from provenance.permissions import Permission
 from provenance.risk import Risk
@@ -102,7 +102,8 @@ def record(
     as read), a `RowChange` after SQL of one's own, or a `Target`. `reason` and `detail` are erasable; put names, labels,
     before and after values, arguments and results there, after redaction. `risk` may only raise the usual one.
     An event of an actor without a workspace, or about an instance row, goes to the instance log.
-    Raises RuntimeError outside of a transaction, `EventNotAccepted` when the database refuses the event.
+    Raises RuntimeError outside of a transaction. When the database refuses the event, `EventNotAccepted` is raised by the
+    statement that follows, and there is always one: COMMIT.
     """
     entry = Entry(event=event, target=target, reason=reason, detail=detail, context=context, outcome=outcome, risk=risk)
     return record_all(actor=actor, entries=[entry])[0]
@@ -115,8 +116,7 @@ def record_all(*, actor: Actor, entries: Sequence[Entry]) -> list[SignedEvent]:
     if not entries:
         return []
     events = [_sign(actor, entry) for entry in entries]
-    with connection.cursor() as cursor:
-        cursor.execute(*storing(events))
+    send_with_next(*storing(events))
     return events
 
 

@@ -58,6 +58,22 @@ def enter(workspace_id: UUID) -> Iterator[None]:
         yield
 
 
+def send_with_next(statement: str, parameters: Sequence[Any]) -> None:
+    """Send a statement whose answer nobody needs together with the next one, at the latest with COMMIT.
+
+    It costs no round trip of its own, and happens in the order in which it was said. What it is refused for is raised by
+    what it travels with.
+    """
+    connection.validate_no_broken_transaction()
+    with connection.cursor() as cursor:
+        driver = connection.connection
+        # Only in a transaction that is open: another scope may be entered before the next one begins.
+        if driver.info.transaction_status == TransactionStatus.INTRANS:
+            driver.send_with_next(cursor.mogrify(statement, parameters))
+        else:
+            cursor.execute(statement, parameters)
+
+
 # --- Whole or not at all ---------------------------------------------------------------------------------------------
 
 _is_whole: ContextVar[bool] = ContextVar("is_whole", default=False)

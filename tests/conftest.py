@@ -1,8 +1,10 @@
 """What every test gets: a database behind the walls, a role, people in a workspace, and no way out to the network."""
 
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -105,6 +107,24 @@ def as_role() -> Callable[[str], Any]:
             databases.become(role_before)
 
     return switch
+
+
+@pytest.fixture
+def round_trips(tmp_path: Path) -> Callable[[], Any]:
+    """`with round_trips() as sent: …` - what the driver sends inside the block, as libpq itself writes it down."""
+
+    @contextmanager
+    def watch() -> Iterator[list[str]]:
+        connection.ensure_connection()
+        sent: list[str] = []
+        with (tmp_path / "trace").open("w+") as file:
+            connection.connection.pgconn.trace(file.fileno())
+            yield sent
+            connection.connection.pgconn.untrace()
+            file.seek(0)
+            sent += re.findall(r'\tF\t\d+\tQuery\t "(.*?)"\n(?=\d{4}-|\Z)', file.read(), re.DOTALL)
+
+    return watch
 
 
 @pytest.fixture

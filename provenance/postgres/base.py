@@ -1,13 +1,15 @@
 """The backend itself; Django loads it by the name of this module (`ENGINE = "provenance.postgres"`)."""
 
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from django.db.backends.postgresql import base
 from django.db.utils import DatabaseErrorWrapper
 from django.utils.functional import cached_property
-from psycopg import IsolationLevel
+from psycopg import ClientCursor, IsolationLevel
+from psycopg.abc import Params
+from psycopg.pq import PipelineStatus
 
 from provenance.postgres.connection import ScopedConnection
 from provenance.postgres.refusals import BY_SQLSTATE
@@ -29,13 +31,43 @@ class RefusalWrapper(DatabaseErrorWrapper):
         super().__exit__(exc_type, exc_value, traceback)
 
 
+class ScopedCursor(base.CursorMixin, ClientCursor[Any]):
+    """Django's cursor, which sends a statement together with what has to precede it, in one round trip.
+
+    Whatever goes to the server another way (COPY, many at once, cursors of the server) is preceded by the connection.
+    """
+
+    connection: ScopedConnection
+
+    def execute(self, query: Any, params: Params | None = None, **options: Any) -> Self:
+        """Run a statement, after what has to come first."""
+        is_alone = isinstance(query, str) and self.connection.pgconn.pipeline_status == PipelineStatus.OFF
+        preceding = self.connection.preceding() if is_alone else []
+        if not preceding:
+            return super().execute(query, params, **options)
+        # With the parameters in it already: the driver remembers texts with parameters, and this one is like no other.
+        statement = query if params is None else self.mogrify(query, params)
+        self.connection.is_preceded = True
+        try:
+            super().execute("; ".join([*preceding, statement]), **options)
+        finally:
+            self.connection.is_preceded = False
+        for _ in preceding:
+            self.nextset()
+        return self
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Postgres with the workspace in BEGIN."""
+    """Postgres with the workspace in BEGIN, and both in the first statement."""
 
     @cached_property
     def wrap_database_errors(self) -> RefusalWrapper:
         """Context manager and decorator that translates the driver's exceptions."""
         return RefusalWrapper(self)
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """What Django connects with, and our cursor."""
+        return {**super().get_connection_params(), "cursor_factory": ScopedCursor}
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> psycopg.Connection:
         """A pooled or a fresh connection, always one that carries the scope."""

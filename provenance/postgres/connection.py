@@ -1,9 +1,10 @@
-"""A psycopg connection that sends the workspace in scope together with BEGIN, at no extra round trip."""
+"""A psycopg connection whose transactions open with the workspace in scope."""
 
 from contextvars import ContextVar
+from typing import Any
 from uuid import UUID
 
-from psycopg import Connection, errors, generators, pq
+from psycopg import Connection, pq
 from psycopg.abc import PQGen
 
 WORKSPACE: ContextVar[UUID | None] = ContextVar("workspace", default=None)
@@ -16,15 +17,44 @@ class ScopedConnection(Connection):
     `_start_query` is psycopg's own seam and private: tests/provenance/test_scope.py pins what is relied on here.
     """
 
-    def _start_query(self) -> PQGen[None]:
-        workspace = WORKSPACE.get()
-        idle = self.pgconn.transaction_status == pq.TransactionStatus.IDLE
-        if workspace is None or self._autocommit or self._pipeline or not idle:
-            yield from super()._start_query()
-            return
+    is_preceded = False
+    """Set by a cursor while it sends a statement together with all that has to precede it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._waiting: list[str] = []
+
+    def send_with_next(self, statement: str) -> None:
+        """Let a statement whose answer nobody needs travel with the next one, or with COMMIT. Its refusal is raised there."""
+        self._waiting.append(statement)
+
+    def preceding(self) -> list[str]:
+        """Take the statements that must run before the next one: what opens a transaction, or what waits in this one."""
+        if self.pgconn.transaction_status == pq.TransactionStatus.IDLE:
+            return [] if self._autocommit else self._opening()
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def commit(self) -> None:
+        """End the transaction; what waits goes along."""
+        if self._waiting:
+            self.cursor().execute("COMMIT")
+        else:
+            super().commit()
+
+    def rollback(self) -> None:
+        """Take the transaction back, and what waits in it."""
+        self._waiting.clear()
+        super().rollback()
+
+    def _opening(self) -> list[str]:
+        workspace, begin = WORKSPACE.get(), self._get_tx_start_command().decode("ascii")
         # The value is a UUID object, so nothing in it can end the literal.
-        setting = f"; SET LOCAL app.workspace_id = '{workspace}'".encode("ascii")
-        self.pgconn.send_query(self._get_tx_start_command() + setting)
-        for result in (yield from generators.execute(self.pgconn)):
-            if result.status != pq.ExecStatus.COMMAND_OK:
-                raise errors.error_from_result(result)
+        return [begin, f"SET LOCAL app.workspace_id = '{workspace}'"] if workspace else [begin]
+
+    def _start_query(self) -> PQGen[None]:
+        statements = [] if self.is_preceded else self.preceding()
+        for statement in statements:
+            yield from self._exec_command(statement.encode())
+        if statements and self._pipeline:
+            yield from self._pipeline._sync_gen()  # noqa: SLF001  as the driver does it

@@ -65,7 +65,19 @@ class TestInsideADoor:
         assert savepoints(captured) == []
         assert stored() == ("suspended", 1)
 
+    def test_a_change_and_its_event_are_three_round_trips(self, workspace, admin, agent_id, stored, round_trips):
+        with round_trips() as sent:
+            doors.answer(workspace.id, lambda: suspend(admin, agent_id) or HttpResponse("done"))
+        begun, changed, ended = sent
+        assert begun.startswith("BEGIN; SET LOCAL app.workspace_id = ")
+        assert begun.endswith("FOR UPDATE")
+        assert changed.startswith("UPDATE ")
+        assert ended.startswith("SELECT audit.store(")
+        assert ended.endswith("; COMMIT")
+        assert stored() == ("suspended", 1)
+
     def test_without_its_event_there_is_no_change(self, workspace, admin, agent_id, stored, settings):
+        """The event travels with COMMIT: what the log refuses is refused there, and answered as a failure."""
         settings.AUDIT_SIGNS_AS = "worker"
         with pytest.raises(InternalError):
             doors.answer(workspace.id, lambda: suspend(admin, agent_id) or HttpResponse("done"))
