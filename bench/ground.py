@@ -3,7 +3,6 @@
 import base64
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,12 +12,15 @@ from uuid import UUID
 import django
 import psycopg
 
+from bench.peers import answering
 from provenance.embedded import EmbeddedPostgres
 from provenance.held_keys import PROCESSES
 from provenance.home import CHECKOUT, DATABASE
 from provenance.processes import Installation
 from provenance.quality import throw_away_servers
 from provenance.servers import ensure_roles
+
+cpu_seconds = answering.cpu_seconds
 
 CPU_BOUND = "-c synchronous_commit=off"
 """Nobody waits for the disk: what remains is work."""
@@ -90,8 +92,3 @@ def ground() -> Iterator[Ground]:
         os.environ.update(installation.environment("web"))
         django.setup()
         yield Ground(installation)
-
-
-def cpu_seconds(pid: int) -> float:
-    """What a process has used of the processor, on Linux to the nanosecond: the clock that the kernel keeps for it."""
-    return time.clock_gettime((~pid << 3) | 2)

@@ -1,9 +1,9 @@
-"""Saves through our services, asked for line by line like `bench/peers/saves.py`: `python -m bench.saves`.
+"""Saves through our services, asked for line by line like `bench/peers/saves.py`: `python -m bench.saves WORKSPACE`.
 
-A line is a number of saves, or `bulk TABLE` for one change of 1,000 rows of a table that `bench.events` made.
+A line is a number of saves, `least` and a number of the same by hand, or `bulk TABLE` for one change of 1,000 rows of a
+table that `bench.events` made.
 """
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -15,17 +15,24 @@ django.setup()
 
 from django.db import connection, models
 
+from agents.models import Agent
 from agents.services import create_agent, resume_agent, suspend_agent
+from audit.envelope import ObjectFacts, build, storing
 from audit.governed import Governed
-from audit.services import change_rows
+from audit.services import change_rows, verifying_keys
 from audit.taxonomy import Event
-from bench.ground import cpu_seconds
+from bench.peers.answering import answer, questions
 from provenance.actor import Actor, ActorKind
-from provenance.db import enter, scope
+from provenance.db import enter, workspace_of
 from provenance.ids import uuid7
 from provenance.permissions import Permission
 
 ROWS = 50
+REASON = "Asked for too much"
+CHANGED = ("status", "suspended_reason")
+COLUMNS = ", ".join(field.column for field in Agent._meta.concrete_fields)
+LOCK = f"SELECT {COLUMNS} FROM agents_agent WHERE id = %s FOR UPDATE"  # noqa: S608  the model's own
+UPDATE = "UPDATE agents_agent SET status = %s, suspended_reason = %s, audit_rev = %s WHERE id = %s"
 
 
 class Row(Governed):
@@ -63,60 +70,95 @@ class Unguarded(Row):
 
 def main(workspace_id: UUID) -> None:
     """Answer until standard input ends."""
-    permissions = frozenset({Permission.AGENTS_WRITE, Permission.AGENTS_TRUST})
     actor = Actor(
         kind=ActorKind.USER,
         id=str(uuid7()),
         label="Priya Raman",
         workspace_id=workspace_id,
-        permissions=permissions,
+        permissions=frozenset({Permission.AGENTS_WRITE, Permission.AGENTS_TRUST}),
         via="session",
         ip="192.0.2.7",
         request_id="bench",
     )
-    with enter(workspace_id):
-        ids = [create_agent(actor=actor, slug=f"agent-{number}", title="Reads invoices").pk for number in range(ROWS)]
+    saved, by_hand = _agents(actor), _agents(actor)
     with connection.cursor() as cursor:
         cursor.execute("SET synchronous_commit = off")
-    active = dict.fromkeys(ids, True)
+    server = connection.connection.info.backend_pid
+    is_active = dict.fromkeys(saved, True)
 
     def save(number: int) -> None:
-        agent_id = ids[number % ROWS]
-        # The service opens the transaction, so that there is one, as around the peers' saves.
-        with scope(workspace_id):
-            change = suspend_agent if active[agent_id] else resume_agent
-            change(actor=actor, agent_id=agent_id, reason="Asked for too much")
-        active[agent_id] = not active[agent_id]
+        agent_id = saved[number % ROWS]
+        change = suspend_agent if is_active[agent_id] else resume_agent
+        # What a door does around a service; the peers' saves have a transaction around them as well.
+        with enter(workspace_of(actor)):
+            change(actor=actor, agent_id=agent_id, reason=REASON)
+        is_active[agent_id] = not is_active[agent_id]
 
-    def change(model: type[Row], number: int) -> None:
+    def bulk(model: type[Row]) -> None:
         with enter(workspace_id):
             rows = model.objects.for_workspace(workspace_id)
-            change_rows(actor=actor, event=Event.AGENT_UPDATED, rows=rows, values={"title": f"Reads {number}"})
+            title = f"Reads {time.monotonic_ns()}"
+            change_rows(actor=actor, event=Event.AGENT_UPDATED, rows=rows, values={"title": title})
 
-    for line in sys.stdin:
-        word, _, table = line.strip().partition(" ")
-        if word == "bulk":
-            model = Guarded if table == "bench_bulk" else Unguarded
-            _answer(1, lambda _number, model=model: change(model, time.monotonic_ns()))
-        else:
-            _answer(int(word), save)
+    for words in questions():
+        match words:
+            case ["bulk", table]:
+                model = Guarded if table == "bench_bulk" else Unguarded
+                answer(1, lambda _number, model=model: bulk(model), server)
+            case ["least", count]:
+                answer(int(count), _least(actor, by_hand, int(count)), server)
+            case [count]:
+                answer(int(count), save, server)
 
 
-def _answer(count: int, work: Callable[[int], None]) -> None:
-    server = connection.connection.info.backend_pid
-    begun, client, cpu = time.monotonic(), time.process_time(), cpu_seconds(server)
+def _agents(actor: Actor) -> list[UUID]:
+    with enter(workspace_of(actor)):
+        return [create_agent(actor=actor, slug=f"a-{uuid7().hex}", title="Reads invoices").pk for _ in range(ROWS)]
+
+
+def _least(actor: Actor, agent_ids: list[UUID], count: int) -> Callable[[int], None]:
+    """The least that anybody pays for the same promise: ready-made statements with a ready-made event, in two messages.
+
+    The transaction locks the row, changes it, tells it, and passes the guards; no ORM, no service, and nothing is signed
+    while the clock runs.
+    """
+    with enter(workspace_of(actor)):
+        found = Agent.objects.filter(pk__in=agent_ids).values_list("pk", "audit_rev", "status")
+        state = {agent_id: (rev, status) for agent_id, rev, status in found}
+    messages = []
     for number in range(count):
-        work(number)
-    print(
-        json.dumps(
-            {
-                "rate": count / (time.monotonic() - begun),
-                "client_us": (time.process_time() - client) / count * 1e6,
-                "server_us": (cpu_seconds(server) - cpu) / count * 1e6,
-            }
+        agent_id = agent_ids[number % ROWS]
+        rev, status = state[agent_id]
+        state[agent_id] = (rev + 1, "active" if status == "suspended" else "suspended")
+        messages.append(_messages(actor, agent_id, rev, state[agent_id][1]))
+    driver = connection.connection
+
+    def change(number: int) -> None:
+        begun, ended = messages[number]
+        driver.execute(begun)
+        driver.execute(ended)
+
+    return change
+
+
+def _messages(actor: Actor, agent_id: UUID, rev: int, status: str) -> tuple[str, str]:
+    slug = f"a-{agent_id.hex}"
+    event = build(
+        keys=verifying_keys(),
+        actor=actor,
+        event=Event.AGENT_SUSPENDED if status == "suspended" else Event.AGENT_RESUMED,
+        target=ObjectFacts(
+            type="agent", id=str(agent_id), rev=rev + 1, op="update", changed=CHANGED, state="0" * 64, label=slug
         ),
-        flush=True,
+        workspace_id=actor.workspace_id,
+        reason=REASON,
+        detail={"slug": slug},
     )
+    written = [status, REASON if status == "suspended" else "", rev, str(agent_id)]
+    with connection.cursor() as cursor:
+        locks = cursor.mogrify(LOCK, [str(agent_id)])
+        changes, tells = cursor.mogrify(UPDATE, written), cursor.mogrify(*storing([event]))
+    return f"BEGIN; SET LOCAL app.workspace_id = '{actor.workspace_id}'; {locks}", f"{changes}; {tells}; COMMIT"
 
 
 if __name__ == "__main__":

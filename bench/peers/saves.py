@@ -5,14 +5,13 @@ a number of saves, with one line of what they cost. The save itself is the same 
 lock a row, change it, save it, in one transaction.
 """
 
-import json
 import os
 import sys
-import time
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import django
+from answering import answer, questions
 from django.conf import settings
 
 MODE, TASK = sys.argv[1:3]
@@ -69,26 +68,16 @@ def serve() -> None:
     from peers.models import Agent
 
     ids = list(Agent.objects.values_list("pk", flat=True))
-    for line in sys.stdin:
-        count = int(line)
-        clock = (~connection.connection.info.backend_pid << 3) | 2
-        begun, client, server = time.monotonic(), time.process_time(), time.clock_gettime(clock)
-        for number in range(count):
-            with transaction.atomic():
-                agent = Agent.objects.select_for_update().get(pk=ids[number % len(ids)])
-                agent.status = "suspended" if agent.status == "active" else "active"
-                agent.suspended_reason = "Asked for too much" if agent.status == "suspended" else ""
-                agent.save(update_fields=["status", "suspended_reason"])
-        print(
-            json.dumps(
-                {
-                    "rate": count / (time.monotonic() - begun),
-                    "client_us": (time.process_time() - client) / count * 1e6,
-                    "server_us": (time.clock_gettime(clock) - server) / count * 1e6,
-                }
-            ),
-            flush=True,
-        )
+
+    def save(number: int) -> None:
+        with transaction.atomic():
+            agent = Agent.objects.select_for_update().get(pk=ids[number % len(ids)])
+            agent.status = "suspended" if agent.status == "active" else "active"
+            agent.suspended_reason = "Asked for too much" if agent.status == "suspended" else ""
+            agent.save(update_fields=["status", "suspended_reason"])
+
+    for (count,) in questions():
+        answer(int(count), save, connection.connection.info.backend_pid)
 
 
 if __name__ == "__main__":
