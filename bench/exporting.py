@@ -54,7 +54,7 @@ def exporting(ground: Ground, *, quick: bool) -> list[Figure]:
                 "bundle": lambda: _apart(_export, whole),
                 "copy": lambda: _apart(_copy, ground.url("web"), workspace, str(place / "plain.jsonl")),
             },
-            3,
+            2 if quick else 3,
         )
         smaller = _apart(_export, tenth)
         _apart(_export, middle)

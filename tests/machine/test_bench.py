@@ -64,3 +64,16 @@ def test_an_area_that_there_is_not_is_named_without_starting_anything():
     assert done.returncode == 2
     assert "invalid choice: 'nonsense'" in done.stderr
     assert "audit-tamper" in done.stderr
+
+
+def test_a_count_is_refused_where_parts_have_sizes_of_their_own():
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "audit", "--count", "5"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "--count is for audit-alarms, audit-search, audit-tamper, audit-verify" in done.stderr
