@@ -83,6 +83,7 @@ def events(request: PageRequest) -> HttpResponse:
         ],
         "views": saved_views.saved_views(request.actor),
         "is_of_the_instance": form.is_of_the_instance(),
+        "is_about_makers": form.is_about_makers(),
         "export": ExportForm(
             initial={"before": shown_to, "shown": None if count.is_more or paging.before else count.number}
         ),
