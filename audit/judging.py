@@ -106,12 +106,13 @@ def differences(event: StoredEvent) -> list[tuple[str, Any, Any]]:
     # Two readers could read two things in any other form, and a verifier elsewhere takes none of them.
     if orjson.dumps(body, option=orjson.OPT_SORT_KEYS) != event.body.encode():
         raise ValueError("the signed body is not in canonical form")
-    if not is_told_when_made(str(event.id), body.get("at")):
+    stored = _stored(event)
+    if not is_told_when_made(stored[0], body.get("at")):
         raise ValueError("the time it tells is more than five minutes from the time in its id")
-    if said == _stored(event):
+    if said == stored:
         return []
-    compared = zip(_COMPARED, said, _stored(event), strict=True)
-    return [(name, signed, stored) for name, signed, stored in compared if signed != stored]
+    compared = zip(_COMPARED, said, stored, strict=True)
+    return [(name, signed, column) for name, signed, column in compared if signed != column]
 
 
 _COMPARED = (

@@ -23,6 +23,7 @@ from audit.sealer import MOST_EVENTS, no_collection
 from bench import events
 from bench.figures import Figure, Goal, Sample, interleaved, median, ratio
 from bench.ground import CPU_BOUND, Ground, cpu_seconds
+from provenance.ids import uuid7
 
 RATE = 2000
 EACH = 10
@@ -30,7 +31,6 @@ EACH = 10
 POLL_SECONDS = 0.02
 WAIT_SECONDS = 120
 ROUND_SECONDS = 1.0
-CATCH_UP_SECONDS = 0.5
 WRITERS = 4
 WARM_UP = 30
 
@@ -96,8 +96,7 @@ def _writers(ground: Ground, sealer: subprocess.Popen[bytes], rounds: int) -> Fi
                 return {"rate": rate()}
             finally:
                 sealer.send_signal(signal.SIGCONT)
-                # What was written meanwhile is sealed before anything else is measured.
-                time.sleep(CATCH_UP_SECONDS)
+                _wait_for_what_was_written(ground)
 
         found = interleaved({"beside": beside, "alone": alone}, rounds)
     each = sorted(one["rate"] / other["rate"] for one, other in zip(found["beside"], found["alone"], strict=True))
@@ -229,6 +228,19 @@ def _waits(ground: Ground, seconds: float) -> list[float]:
             size, when = next(at)
         waits.append(when - committed[event_id])
     return waits
+
+
+def _wait_for_what_was_written(ground: Ground) -> None:
+    """What waits by now is sealed before anything else is measured."""
+    until, deadline = uuid7(), time.monotonic() + WAIT_SECONDS
+    with ground.connect("sealer") as connection:
+        while True:
+            ((waiting,),) = connection.execute("SELECT waiting FROM audit.sealing()").fetchall()
+            if waiting is None or waiting > until:
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError("the sealer does not catch up with the writers")
+            time.sleep(POLL_SECONDS)
 
 
 @contextmanager
