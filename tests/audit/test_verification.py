@@ -452,7 +452,7 @@ class TestCommand:
         tell(WORKSPACE, 3)
         seal(anchor)
         call_command("verify")
-        assert f"ok  {ORIGIN}: entries 0 to 3, 3 events" in capsys.readouterr().out
+        assert f"ok  {ORIGIN}: entries 0 to 3, 3 events, 3 details\n" in capsys.readouterr().out
         assert json.loads(configured.read_text())["logs"][ORIGIN]["size"] == 3
         seal(anchor)
         call_command("verify", "--json", "-")
