@@ -110,7 +110,7 @@ def known(actor: Actor, keys: Iterable[str]) -> list[Thing]:
     wanted = [key.partition(":")[::2] for key in keys]
     found: dict[tuple[str, str], Thing] = {}
     for kind in {kind for kind, _id in wanted} & _finders.keys():
-        ids = [UUID(id_) for one, id_ in wanted if one == kind and _is_uuid(id_)]
+        ids = [UUID(id_) for one, id_ in wanted if one == kind and is_uuid(id_)]
         found |= {(thing.kind, thing.id): thing for thing in (_finders[kind](actor, "", ids) if ids else [])}
     return [found.get((kind, id_), Thing(kind, id_, id_)) for kind, id_ in wanted]
 
@@ -128,7 +128,8 @@ def _literal(actor: Actor, text: str) -> list[Thing]:
     return [thing] if told else []
 
 
-def _is_uuid(text: str) -> bool:
+def is_uuid(text: str) -> bool:
+    """Whether something may have this id. What that is, and whether it belongs here, is known above the log."""
     try:
         UUID(text)
     except ValueError:

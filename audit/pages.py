@@ -148,7 +148,7 @@ def timeline(request: PageRequest, kind: str, actor_id: str) -> HttpResponse:
     if kind not in _TIMELINES:
         raise NotFound("There are timelines of users and agents here; that of a run is its page.")
     rows, cursor = selectors.timeline(actor=request.actor, kind=kind, subject=actor_id, paging=Paging.of(request))
-    if not rows and not _is_uuid(actor_id):
+    if not rows and not names.is_uuid(actor_id):
         raise NotFound("The log holds nothing about that.")
     name = next((row.actor_name for row in rows if row.event.actor_id == actor_id), "") or next(
         (row.object_name for row in rows if row.event.object_id == actor_id), actor_id if rows else "Nothing yet"
@@ -341,15 +341,6 @@ def _object_address(detail: EventDetail, workspace: str) -> str:
         return reverse(route, args=[workspace, public_id(prefix, UUID(detail.row.event.object_id))]) if route else ""
     except ValueError:
         return ""
-
-
-def _is_uuid(text: str) -> bool:
-    """Whether somebody may have this id. Who that is, and whether they belong here, is known above the log."""
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _timeline_address(kind: str, actor_id: str, workspace: str) -> str:

@@ -14,6 +14,7 @@ from audit.services import Target, record
 from audit.taxonomy import Event
 from provenance.db import enter
 from provenance.ids import public_id, uuid7
+from provenance.templatetags.console import days_in_words
 from tests import factories
 from tests.audit import sealing
 from tests.browsing import browser
@@ -229,6 +230,35 @@ def test_the_proof_file_is_of_the_checkpoint_that_the_page_names_however_the_log
     assert f"Inside checkpoint {size}" in client.get(address(workspace, f"{event}/")).text
     proof = client.get(address(workspace, f"{event}/proof")).text
     assert proof.split("\n\n")[1].splitlines()[1] == str(size)
+
+
+def test_exports_say_what_of_the_log_they_hold_and_who_asked(workspace, auditor, agent):
+    client = browser(auditor)
+    about = f"about=agent:{agent.pk}&"
+    asked = client.post(address(workspace, f"exports/ask?{about}action=agent&risk=high"), {"recipient": "Audit & Co"})
+    for page in (client.get(address(workspace, "exports/")).text, client.get(asked["Location"]).text):
+        words = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
+        assert "agent ledger-ops , event agent , risk high or worse" in words
+        assert auditor.label in words
+        assert "Audit &amp; Co" in words
+    client.post(address(workspace, "exports/ask"), {"recipient": ""})
+    assert "everything" in client.get(address(workspace, "exports/")).text
+
+
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [
+        (1, "1 day"),
+        (30, "30 days"),
+        (365, "1 year"),
+        (366, "1 year"),
+        (400, "400 days"),
+        (2557, "7 years"),
+        (36525, "100 years"),
+    ],
+)
+def test_days_read_as_years_where_they_are(days, words):
+    assert days_in_words(days) == words
 
 
 def test_each_checkpoint_stands_once_on_the_line(workspace, auditor, admin):
