@@ -65,13 +65,13 @@ def send_with_next(statement: str, parameters: Sequence[Any]) -> None:
     what it travels with.
     """
     connection.validate_no_broken_transaction()
+    driver = connection.connection
+    # Only in a transaction that is open: another scope may be entered before the next one begins.
+    if driver is not None and driver.info.transaction_status == TransactionStatus.INTRANS:
+        driver.send_with_next(statement, parameters)
+        return
     with connection.cursor() as cursor:
-        driver = connection.connection
-        # Only in a transaction that is open: another scope may be entered before the next one begins.
-        if driver.info.transaction_status == TransactionStatus.INTRANS:
-            driver.send_with_next(cursor.mogrify(statement, parameters))
-        else:
-            cursor.execute(statement, parameters)
+        cursor.execute(statement, parameters)
 
 
 # --- Whole or not at all ---------------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 """A psycopg connection whose transactions open with the workspace in scope."""
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
-from psycopg import Connection, pq
+from psycopg import ClientCursor, Connection, pq
 from psycopg.abc import PQGen
 
 WORKSPACE: ContextVar[UUID | None] = ContextVar("workspace", default=None)
@@ -24,9 +25,9 @@ class ScopedConnection(Connection):
         super().__init__(*args, **kwargs)
         self._waiting: list[str] = []
 
-    def send_with_next(self, statement: str) -> None:
+    def send_with_next(self, statement: str, parameters: Sequence[Any]) -> None:
         """Let a statement whose answer nobody needs travel with the next one, or with COMMIT. Its refusal is raised there."""
-        self._waiting.append(statement)
+        self._waiting.append(ClientCursor(self).mogrify(statement, parameters))
 
     def preceding(self) -> list[str]:
         """Take the statements that must run before the next one: what opens a transaction, or what waits in this one."""
