@@ -28,8 +28,11 @@ TOLD_OTHERWISE = {
     "w/<slug:workspace>/audit/evidence/": "which events support which control is the same everywhere",
     "w/<slug:workspace>/audit/evidence/<slug:framework_id>": "taking a pack is an event of its own",
 }
-SHOWS_NOTHING_OF_IT = ("w/<slug:workspace>/streams/", "w/<slug:workspace>/audit/retention/", "api/v1/audit/retention")
-"""Receivers, digests and what is kept are set up there."""
+SHOWS_NOTHING_OF_IT = (
+    *("w/<slug:workspace>/streams/", "api/v1/audit/sinks", "api/v1/audit/digests"),
+    *("w/<slug:workspace>/audit/retention/", "api/v1/audit/retention"),
+)
+"""Receivers, digests and what is kept are set up and shown there."""
 
 
 @pytest.fixture
