@@ -136,7 +136,7 @@ def _verified(ground: Ground, workspace: UUID, bundle: Path, count: int) -> Figu
     """By the stand-alone file in a process of its own, with the keys that an auditor gets."""
     keys, macs = bundle.with_name("log.pub"), bundle.with_name("macs.json")
     origin = f"{ground.installation.home.log_origin()}/{workspace}"
-    keys.write_text("".join(f"{key.vkey}\n" for key in ground.signer().verifiers(origin)), "utf-8")
+    keys.write_text("".join(f"{key}\n" for key in ground.signer().vkeys(origin, is_instance=False)), "utf-8")
     derived = ground.keys("web").derived_keys(workspace)
     macs.write_text(
         json.dumps({"workspace": str(workspace), "keys": {kid: key.hex() for kid, key in derived.items()}}), "utf-8"
