@@ -48,6 +48,7 @@ from audit.stored_logs import StoredLogs
 from audit.taxonomy import Event
 from provenance.ids import uuid7_floor
 from provenance.keyfiles import KeyRefused
+from provenance.postgres.names import signed_in
 
 PAUSE_SECONDS = 0.2
 MOST_EVENTS = 20_000
@@ -326,7 +327,7 @@ def from_settings() -> Sealer:
 
 
 def _connected() -> psycopg.Connection[Any]:
-    return psycopg.connect(settings.SEALER_DATABASE_URL)
+    return signed_in(settings.SEALER_DATABASE_URL)
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from audit.signing import KeyRing
 from audit.stored_details import changed_functions, stray_details
 from audit.strays import leaves_of_no_log, outside
 from provenance.ids import uuid7_time
+from provenance.postgres.names import NAMESAKES, in_the_place_of_its_own, signed_in
 
 UNSEALED_FOR = timedelta(seconds=60)
 LOOK_AGAIN_SECONDS = 3.0
@@ -127,6 +128,7 @@ class Verification:
             register = held_against(connection, self.keys, self.signer.keys)
             report.problems += register.problems
             report.problems += changed_functions(connection)
+            report.problems += in_the_place_of_its_own(connection.execute(NAMESAKES).fetchall())
             ranges, firsts = self.ranges(connection, logs, wanted, register.ends)
             found = self._checked(connection, ranges)
             for log in logs:
@@ -436,7 +438,7 @@ _here: dict[str, Any] = {}
 
 def _begin(dsn: str, password: str, current: str, roots: dict[str, bytes]) -> None:
     # Each process reads for itself: handing rows around would cost more than judging them.
-    _here["connection"] = psycopg.connect(dsn, password=password, autocommit=True)
+    _here["connection"] = signed_in(dsn, password=password, autocommit=True)
     _here["keys"] = KeyRing(current, roots)
 
 

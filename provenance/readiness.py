@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, transaction
 from django.db.migrations.loader import MigrationLoader
 
 from audit import schema
@@ -22,6 +22,7 @@ from audit.signing import KeyRing
 from provenance import catalog
 from provenance.crypto import KeyMissing
 from provenance.exempt import EXEMPT
+from provenance.postgres.names import FIND_OWN_NAMES_FIRST, NAMESAKES, in_the_place_of_its_own
 from provenance.roles import MIGRATE, OWNER, RUNTIME_ROLES
 
 TENANT_POLICY = "(workspace_id = audit.ws())"
@@ -40,9 +41,12 @@ def register(name: str, check: Callable[[], Iterable[str]]) -> None:
 def problems() -> list[str]:
     """What keeps this process from serving, one sentence each; empty when it may."""
     try:
-        # With another login or without its migrations everything else would be wrong too and hide the one thing to do.
-        found = _login() or _pending_migrations()
-        return found or [problem for check in (*_CHECKS, *_further.values()) for problem in check()]
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute(FIND_OWN_NAMES_FIRST)
+            # With another login or without its migrations everything else would be wrong too and hide the one thing to do.
+            found = _login() or _pending_migrations()
+            return found or [problem for check in (*_CHECKS, *_further.values()) for problem in check()]
     except DatabaseError as error:
         return [f"The database does not answer: {str(error).strip().splitlines()[0]}"]
 
@@ -102,6 +106,11 @@ def _pending_migrations() -> list[str]:
     return [
         f"Migrations are pending ({', '.join(pending[:5])}{', …' if len(pending) > 5 else ''}). Run `./manage.py up`."
     ]
+
+
+def _namesakes() -> Iterator[str]:
+    """What fits better than Postgres's own is called instead of it: nothing that is asked here would say so."""
+    yield from in_the_place_of_its_own(_rows(NAMESAKES))
 
 
 def _attributes_of_roles() -> Iterator[str]:
@@ -403,6 +412,7 @@ def _signing_key() -> Iterator[str]:
 
 
 _CHECKS: tuple[Callable[[], Iterable[str]], ...] = (
+    _namesakes,
     _attributes_of_roles,
     _ownership,
     _creation,

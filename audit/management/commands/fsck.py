@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from audit.fsck import Fsck
 from audit.management.refusals import told
+from provenance.postgres.names import signed_in
 from provenance.terminal import Bar
 
 COULD_NOT = 2
@@ -29,7 +30,7 @@ class Command(BaseCommand):
         """Look, and exit with a code that says how it went."""
         bar = Bar(sys.stderr)
         try:
-            with psycopg.connect(settings.SEALER_DATABASE_URL, autocommit=True) as connection:
+            with signed_in(settings.SEALER_DATABASE_URL, autocommit=True) as connection:
                 found = Fsck(connection, bar.show).run(options["older_than"])
         except psycopg.Error as problem:
             raise CommandError(f"The log could not be read: {told(problem)}", returncode=COULD_NOT) from problem

@@ -20,6 +20,7 @@ from audit.signing import KeyRing
 from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.db import enter
+from provenance.postgres.names import signed_in
 
 OWNER = "prov_owner"
 DIFFERS = 1
@@ -48,7 +49,7 @@ class Command(BaseCommand):
             )
         started = time.monotonic()
         try:
-            with psycopg.connect(settings.MIGRATOR_DATABASE_URL, autocommit=True) as connection:
+            with signed_in(settings.MIGRATOR_DATABASE_URL, autocommit=True) as connection:
                 # Row security is for tenants; who holds all rows against the log must see all of them.
                 connection.execute(f"SET ROLE {OWNER}")
                 report = reconcile(

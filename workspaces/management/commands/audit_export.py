@@ -18,6 +18,7 @@ from provenance.actor import Actor
 from provenance.db import enter
 from provenance.errors import ProvenanceError
 from provenance.permissions import Permission
+from provenance.postgres.names import signed_in
 from provenance.terminal import Bar, place_problem
 from workspaces.management.commands.audit_keys import known_workspace
 
@@ -66,7 +67,7 @@ class Command(BaseCommand):
     def _export(self, log: str, path: Path, **wishes: Any) -> Bundle:
         if log == INSTANCE:
             actor = Actor.system("audit_export", None, [Permission.AUDIT_READ])
-            with path.open("wb") as out, closing(psycopg.connect(_reader_url())) as reader, transaction.atomic():
+            with path.open("wb") as out, closing(signed_in(_reader_url())) as reader, transaction.atomic():
                 # Rows of workspaces lie between those of the instance: in the scope of none of them they are not seen.
                 reader.execute("SELECT set_config('app.workspace_id', %s, false)", [str(UUID(int=0))])
                 tree = Tree(lambda statement, parameters: reader.execute(statement, parameters).fetchall())
