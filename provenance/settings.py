@@ -478,7 +478,7 @@ STREAMS_DIRECTORY = text("STREAMS_DIRECTORY", "")
 if STREAMS_DIRECTORY and not Path(STREAMS_DIRECTORY).is_absolute():
     raise ImproperlySet(f"STREAMS_DIRECTORY is {STREAMS_DIRECTORY!r}. Set it to an absolute path.")
 
-SESSION_ENGINE = "django.contrib.sessions.backends.db"
+SESSION_ENGINE = "provenance.sessions"
 SESSION_COOKIE_NAME = "__Host-session" if IS_HTTPS else "session"
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_HTTPONLY = True

@@ -5,11 +5,13 @@ from posixpath import normpath
 
 import pytest
 from django.contrib.auth.hashers import Argon2PasswordHasher
+from django.contrib.sessions.models import Session
 from django.test import Client
 
 from audit.taxonomy import Event
 from provenance.db import enter
 from provenance.ids import public_id, uuid7
+from provenance.sessions import row_key
 from tests import factories
 from tests.browsing import browser
 from workspaces import selectors, services
@@ -142,6 +144,25 @@ def test_a_planted_session_is_worth_nothing_after_sign_in(email):
     stranger = browser()
     stranger.cookies["session"] = session.session_key
     assert stranger.get("/")["Location"].startswith("/sign-in/")
+
+
+def test_a_session_that_was_read_in_the_database_opens_nothing(admin):
+    """By injected SQL, in a backup or by an administrator."""
+    client, thief = browser(admin), browser()
+    (thief.cookies["session"],) = Session.objects.values_list("session_key", flat=True)
+    assert thief.get("/")["Location"].startswith("/sign-in/")
+    assert not client.get("/")["Location"].startswith("/sign-in/")
+
+
+def test_a_session_whose_row_was_given_the_data_of_another_one_is_nobodys(admin):
+    thief, client = browser(), browser(admin)
+    session = thief.session
+    session.save()
+    signed_in = Session.objects.exclude(pk=row_key(session.session_key)).get()
+    Session.objects.filter(pk=row_key(session.session_key)).update(session_data=signed_in.session_data)
+    thief.cookies["session"] = session.session_key
+    assert thief.get("/")["Location"].startswith("/sign-in/")
+    assert not client.get("/")["Location"].startswith("/sign-in/")
 
 
 def test_a_copied_cookie_ends_with_the_session(admin):

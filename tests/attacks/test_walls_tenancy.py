@@ -17,7 +17,7 @@ SHARED = {
     "public.django_migrations": "names of migrations",
     "public.django_content_type": "names of models",
     "public.auth_permission": "names of permissions, unused",
-    "public.django_session": "of the browser that holds the key; web only",
+    "public.django_session": "of the browser that holds the key, which no row shows; web only",
     "public.account_emailaddress": "addresses of people, who belong to no workspace; web only, empty",
     "public.workspaces_user": "people belong to no workspace; web only (T07)",
     "public.workflows_leader": "which worker sweeps",
