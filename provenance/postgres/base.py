@@ -42,11 +42,12 @@ class ScopedCursor(base.CursorMixin, ClientCursor[Any]):
     def execute(self, query: Any, params: Params | None = None, **options: Any) -> Self:
         """Run a statement, after what has to come first."""
         is_alone = isinstance(query, str) and self.connection.pgconn.pipeline_status == PipelineStatus.OFF
-        preceding = self.connection.preceding() if is_alone else []
-        if not preceding:
+        if not is_alone or not self.connection.is_something_first():
             return super().execute(query, params, **options)
         # With the parameters in it already: the driver remembers texts with parameters, and this one is like no other.
+        # Before anything is taken that waits: of parameters that are refused here nothing is sent, and it waits on.
         statement = query if params is None else self.mogrify(query, params)
+        preceding = self.connection.preceding()
         self.connection.is_preceded = True
         try:
             super().execute("; ".join([*preceding, statement]), **options)

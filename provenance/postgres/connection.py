@@ -29,6 +29,12 @@ class ScopedConnection(Connection):
         """Let a statement whose answer nobody needs travel with the next one, or with COMMIT. Its refusal is raised there."""
         self._waiting.append(ClientCursor(self).mogrify(statement, parameters))
 
+    def is_something_first(self) -> bool:
+        """Whether `preceding` would give anything."""
+        if self.pgconn.transaction_status == pq.TransactionStatus.IDLE:
+            return not self._autocommit
+        return bool(self._waiting)
+
     def preceding(self) -> list[str]:
         """Take the statements that must run before the next one: what opens a transaction, or what waits in this one."""
         if self.pgconn.transaction_status == pq.TransactionStatus.IDLE:

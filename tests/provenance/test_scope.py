@@ -184,6 +184,17 @@ class TestWaiting:
                 setting()
         assert noted() == []
 
+    @pytest.mark.parametrize("parameter", ["a\0b", "\ud800", object()], ids=["NUL", "half a character", "no type"])
+    def test_a_statement_that_is_refused_before_it_is_sent_takes_nothing_along(self, opened, note, noted, parameter):
+        with opened():
+            note("kept")
+            with (
+                pytest.raises((DataError, UnicodeEncodeError, ProgrammingError)),
+                connection.cursor() as cursor,
+            ):
+                cursor.execute("SELECT %s", [parameter])
+        assert noted() == ["kept"]
+
     def test_a_rollback_takes_it_back_and_to_a_savepoint_only_what_came_after(self, opened, note, noted):
         with pytest.raises(ZeroDivisionError), opened():
             note("gone", then=ZeroDivisionError())
