@@ -121,7 +121,7 @@ class ModelProxy:
         target = ObjectFacts(
             type="model_provider", id=str(known.id) if known else "unknown", label=provider_name[:LONGEST_NAME]
         )
-        label = agent.slug if agent else ""
+        label = agent.title if agent else ""
         await denials.of_caller(self._journal, self._keys, caller, label, target=target, refusal=refusal)
 
     async def _record(
@@ -132,7 +132,7 @@ class ModelProxy:
         def about(kind: Event, detail: dict[str, Any]) -> SignedEvent:
             return build(
                 keys=self._keys,
-                actor=caller.actor(agent.slug if agent else ""),
+                actor=caller.actor(agent.title if agent else ""),
                 event=kind,
                 target=ObjectFacts(type="model_provider", id=str(provider.id), label=provider.name),
                 workspace_id=caller.workspace_id,

@@ -66,7 +66,7 @@ async def ask(
     It is stored together with the call that waits for it: a crash leaves both or neither, and never a person with a
     question that no call waits for.
     """
-    actor = caller.actor(agent.slug)
+    actor = caller.actor(agent.title)
     asking = replace(actor, permissions=frozenset({Permission.APPROVALS_WRITE}))
 
     def work() -> UUID | Deny:
@@ -86,7 +86,7 @@ async def ask(
             current={},
             evidence=[],
             facts=facts,
-            agent_label=agent.slug,
+            agent_label=agent.title,
             tool_label=tool.full_name,
             conflicted_user_ids=conflicted_user_ids,
         )

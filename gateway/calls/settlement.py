@@ -109,7 +109,7 @@ class Settlement:
         scribe = Scribe(
             keys=self._keys,
             caller=caller,
-            agent_label=agent.slug if agent else "",
+            agent_label=agent.title if agent else "",
             call_id=row["id"],
             tool_name=row["tool_name"],
         )

@@ -65,7 +65,7 @@ class Asked:
         return Scribe(
             keys=keys,
             caller=self.caller,
-            agent_label=self.agent.slug if self.agent else "",
+            agent_label=self.agent.title if self.agent else "",
             call_id=self.request.call_id,
             tool_name=self.request.tool,
             agent_version=str(self.version.id) if self.version else "",

@@ -19,6 +19,8 @@ def test_an_allowed_call_reaches_the_server_and_is_recorded_before_and_after(ech
     assert detail(before)["arguments"] == {"text": "hello"}
     (injected,) = [event for event in echo.events(Event.SECRET_INJECTED) if event.object_type == "tool_call"]
     assert detail(injected)["secret"] == "up-token"
+    called = [detail(event)["actor_label"] for event in (before, injected, after)]
+    assert called == ["Helper"] * 3, "an agent is called by its title, as everywhere in the log"
 
 
 def test_the_same_id_again_gives_the_stored_result_and_calls_nothing(echo, fake):
