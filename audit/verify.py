@@ -544,7 +544,8 @@ class Bundle:
         """Refuse a zip that holds another thing than a bundle does (T30)."""
         names = [member.filename for member in self.zip.infolist()]
         if len(set(names)) != len(names) or not {*STREAMED} | SMALL <= {*names} <= {*STREAMED} | SMALL | OPTIONAL:
-            raise Unusable(f"A bundle holds {sorted({*STREAMED} | SMALL)}, each once, and this one {names[:12]}.")
+            hint = " That is an evidence pack: its bundle.zip is the bundle." if "bundle.zip" in names else ""
+            raise Unusable(f"A bundle holds {sorted({*STREAMED} | SMALL)}, each once, and this one {names[:12]}.{hint}")
         for member in self.zip.infolist():
             name, most = member.filename, MAX_STREAMED_BYTES if member.filename in STREAMED else MAX_SMALL_BYTES
             ratio = MAX_DETAIL_RATIO if name == "details.jsonl" else MAX_RATIO
@@ -708,7 +709,7 @@ def check_proof(text: str, keys: list[Key], held: MacKeys, event: bytes) -> Repo
 def small(path: Path | None) -> str:
     """A file that is read whole; nothing if none is named. Raises `Unusable`."""
     if path and (not path.is_file() or path.stat().st_size > MAX_SMALL_BYTES):
-        raise Unusable(f"{path} is no file of at most {MAX_SMALL_BYTES} bytes.")
+        raise Unusable(f"{path} is not there, or no file of at most {MAX_SMALL_BYTES} bytes.")
     return path.read_bytes().decode() if path else ""
 
 

@@ -594,6 +594,18 @@ def test_a_key_that_is_none_is_refused(tmp_path, text):
     assert said(PLACE / "whole.zip", key=path)["verdict"] == "unusable"
 
 
+def test_a_key_file_that_is_not_there_is_said_to_be_missing(tmp_path):
+    report = said(PLACE / "whole.zip", key=tmp_path / "log.pub")
+    assert (report["verdict"], "log.pub is not there" in report["message"]) == ("unusable", True)
+
+
+def test_a_pack_of_evidence_is_told_from_its_bundle(tmp_path):
+    with zipfile.ZipFile(tmp_path / "pack.zip", "w") as out:
+        out.write(PLACE / "whole.zip", "bundle.zip")
+    report = said(tmp_path / "pack.zip", key=PLACE / "workspace.pub")
+    assert (report["verdict"], "its bundle.zip is the bundle" in report["message"]) == ("unusable", True)
+
+
 def test_keys_from_before_a_rotation_are_no_keys_and_the_report_says_what_to_ask_for(tmp_path):
     """M112: the verifier cannot tell a key that came later from an invented one, and the reader can."""
     held = json.loads((PLACE / "workspace.keys").read_text())
