@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import redirect
@@ -39,7 +40,9 @@ def issue(request: PageRequest) -> HttpResponse:
     except (Invalid, PermissionDenied) as error:
         form.add_error(None, error.message)
         return _list(request, form, status=error.status)
-    response = render(request, "apikeys/issued.html", {"key": key, "text": text})
+    response = render(
+        request, "apikeys/issued.html", {"key": key, "text": text, "api": f"{settings.PUBLIC_URL}/api/v1"}
+    )
     response["Cache-Control"] = "no-store"
     return response
 

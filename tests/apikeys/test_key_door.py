@@ -203,6 +203,7 @@ def test_the_page_shows_a_new_key_once(admin, workspace):
     shown = client.post(f"/w/{workspace.slug}/keys/issue", form)
     text = keytext.KEY_PATTERN.search(shown.content.decode()).group(0)
     assert shown["Cache-Control"] == "no-store"
+    assert "/api/v1/schema" in shown.content.decode()
     assert program(text).get("/api/v1/echo").status_code == 200
     listed = client.get(f"/w/{workspace.slug}/keys/").content.decode()
     assert keytext.prefix_of(text) in listed
