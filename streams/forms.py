@@ -17,7 +17,13 @@ KINDS = {
     Kind.S3: "JSON lines in an S3-compatible bucket",
     Kind.DIRECTORY: "JSON lines in a directory of the host",
 }
-_RISKS = [("", "All events"), *((risk.value, f"{risk.value.capitalize()} risk and worse") for risk in reversed(Risk))]
+_RISKS = [
+    ("", "All events"),
+    (Risk.CRITICAL.value, "Critical risk"),
+    (Risk.HIGH.value, "High risk and worse"),
+    (Risk.MEDIUM.value, "Medium risk and worse"),
+    (Risk.LOW.value, "Low risk and worse"),
+]
 
 
 class SettingsForm(forms.Form):

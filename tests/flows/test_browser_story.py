@@ -226,7 +226,7 @@ def exported(story, browser) -> str:
         page.get_by_role("button", name="Export").click()
         page.wait_for_url("**/exports/exp_*/")
         for _ in range(100):
-            if page.get_by_role("button", name="Take it away").is_visible():
+            if page.get_by_role("button", name="Download").is_visible():
                 assert "exactly what the screen showed" in page.get_by_role("main").inner_text()
                 return page.url.removeprefix(story.url)
             page.wait_for_timeout(200)
