@@ -45,7 +45,7 @@ COLUMNS = "id workspace object.type object.id object.rev object.op changed actio
 MAC_PREFIX, CHECKPOINT_PREFIX = b"provenance-audit-v1\n", b"provenance-checkpoint-v1\n"
 ED25519, KEY_KINDS = 1, {1: ("Ed25519", 33), 6: ("ML-DSA-44", 1313)}  # type byte; how many bytes, with that one
 # What people do and decide is told by the processes in which they sign in; another process's key proves nothing of it.
-KEYS_OF_PEOPLE, ERASING = {b"web", b"setup"}, {b"audit.detail_erased", b"member.erased"}
+KEYS_OF_PEOPLE, ERASING = {b"web", b"setup"}, b"audit.detail_erased"
 DECISIONS = {b"approval.approved", b"approval.rejected", b"approval.decision_recorded", b"approval.payload_edited"}
 SEVEN_YEARS_MS, CLOCK_TOLERANCE_MS = 7 * 365 * 86_400_000, 300_000
 # What a hostile bundle may cost.
@@ -65,6 +65,7 @@ _END = re.compile(rb"(?:PK\x06\x06.{36}..\0{6}.{8}PK\x06\x07.{16}|(?!PK\x06\x06)
 _INDEX = re.compile(rb'\{"idx":(0|[1-9]\d{0,14}),')
 _EVENT = re.compile(rb'\{"idx":\d+,"kid":"([a-z]+-\d+)","mac":"([0-9a-f]{64})","leaf":"([0-9a-f]{8})","body":"')
 _DETAIL = re.compile(rb'\{"idx":\d+,"event_id":"([0-9a-f-]{36})","salt":"([0-9a-f]{64})","media_type":"application/json","erased_at":null,"body":"')  # fmt: skip
+_UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 _ESCAPED = bytes([*range(32), ord("\\")])
 _RECORD = struct.Struct("<16sqqc")
@@ -103,6 +104,7 @@ MacKeys = tuple[str | None, dict[bytes, bytes]]  # of a workspace, or "instance"
 Finding = tuple[str, str, int]
 Line = tuple[bytes, bytes, bytes, str, dict[str, Any]]  # text, MAC (none: a checkpoint), key id, hint, doubtful columns
 Job = tuple[int, int, list[tuple[int, bytes, bytes]], bytes]  # from index to index; events and details; hashes between
+Kept = tuple[bytes, int, bytes]  # id or object, revision, and what it is: to compare with others of the same
 Seen = tuple[Numbered, Counter[str], list[Finding], dict[int, bytes]]  # subtrees (none: a leaf is unknown); records
 
 
@@ -411,7 +413,9 @@ class Rules(NamedTuple):
                     said = read_body(line[0])
                     findings += [(kind, words, index) for kind, words in self.problems(line, said)]
                     self.record(said, index, records)
-                    findings += [("detail", words, index) for words in detail_problems(said, detail, counts)]
+                    erased = list[Kept]()
+                    findings += [("detail", words, index) for words in detail_problems(said, detail, counts, erased)]
+                    self.keep(erased, index, records)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 findings.append(("malformed", f"this is no event: {error}", index))
         hashes += omitted
@@ -425,6 +429,9 @@ class Rules(NamedTuple):
         if said["op"] != b"read":
             thing = hashlib.blake2b(said["type"] + b"\n" + said["object"], digest_size=16).digest()
             kept.append((thing, int(said["rev"]), said["op"][:1]))
+        self.keep(kept, index, records)
+
+    def keep(self, kept: list[Kept], index: int, records: dict[int, bytes]) -> None:
         for key, revision, kind in kept:
             bucket = hashlib.blake2b(key, key=self.secret, digest_size=1).digest()[0] % BUCKETS
             records[bucket] += _RECORD.pack(key, index, revision, kind)
@@ -449,10 +456,18 @@ class Rules(NamedTuple):
             yield "bad mac", "the event was not signed by a holder of the key"
 
 
-def detail_problems(said: re.Match[bytes], line: bytes, counts: Counter[str]) -> Iterator[str]:
-    """What is wrong with the detail of an event. Raises what broken shapes raise."""
-    if said["action"] in ERASING:
-        counts["told"], counts["lost"] = 1, 0
+def told_erased(text: bytes) -> list[Kept]:
+    """Of which events the details went, by the detail of an event that tells; nothing by words that no process uses."""
+    try:
+        ids = loaded(text.decode())["events"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return []
+    named = [name for name in ids if isinstance(name, str) and _UUID.fullmatch(name)] if isinstance(ids, list) else []
+    return [(bytes.fromhex(name.replace("-", "")), 0, b"t") for name in named]
+
+
+def detail_problems(said: re.Match[bytes], line: bytes, counts: Counter[str], kept: list[Kept]) -> Iterator[str]:
+    """What is wrong with an event's detail; `kept` takes that it is gone, or of which ones it tells so."""
     if not line or not said["detail"]:
         if line or said["detail"]:
             yield "it has a detail, and its signed text none, or the other way round"
@@ -461,19 +476,22 @@ def detail_problems(said: re.Match[bytes], line: bytes, counts: Counter[str]) ->
     if (head := _DETAIL.match(line)) and head[1] == said["id"] and (text := plain(line, head.end())):
         if hmac_sha256(bytes.fromhex(head[2].decode()), text).hex().encode() != said["detail"]:
             yield "it is not the detail that was signed"
+        kept += told_erased(text) if said["action"] == ERASING else []
         return
     form = "body_base64" if "body_base64" in (detail := loaded(line.decode())) else "body"
     same = {"event_id": said["id"].decode(), "media_type": "application/json"}
     if detail.keys() != {*same, "idx", form, "salt", "erased_at"} or same != {name: detail[name] for name in same}:
         yield "its detail is of another event or kind, or has other fields"
     elif detail["salt"] is None and detail[form] is None:
-        counts.update(details_erased=1, lost=1 if milliseconds(detail["erased_at"]) else 0)
+        counts["details_erased"] += 1 if milliseconds(detail["erased_at"]) else 0
+        kept.append((bytes.fromhex(said["id"].decode().replace("-", "")), 0, b"e"))
     else:
         salt = re.fullmatch("[0-9a-f]{64}", detail["salt"])
         data = decoded(detail[form]) if form == "body_base64" else detail[form].encode()
         mac = hmac_sha256(bytes.fromhex(salt[0]), data).hex().encode() if salt else b""
         if mac != said["detail"] or detail["erased_at"] is not None:
             yield "it is not the detail that was signed"
+        kept += told_erased(data) if said["action"] == ERASING else []
 
 
 def numbered(member: Any, first: int, sha256: Any, report: Report) -> Iterator[tuple[int, bytes]]:
@@ -611,23 +629,27 @@ class Bundle:
         self.old_root = self.spine.root() if self.spine.end == old else b""
         for nodes, counts, findings, records in each(work, jobs, processes) if is_large else map(work, jobs):
             self.old_root = self.spine.root() if self.spine.add(nodes).end == old else self.old_root
-            counts["lost"] += 0 if counts["told"] else self.counts["lost"]
-            self.counts = Counter(self.counts | {"lost": 0}) + counts
+            self.counts += counts
             for finding in findings:
                 self.report.add(*finding)
             for number, packed in records.items():
                 buckets[number].write(packed)
-        self.report |= {name: self.counts[name] for name in COUNTED} | {"details_unexplained": self.counts["lost"]}
+        self.report |= {name: self.counts[name] for name in COUNTED}
 
     def check_histories(self, buckets: list[Any]) -> tuple[int, int]:
-        """No event twice, and of each object revision after revision. The newest time, and the first that cannot have expired."""
+        """No event twice, revision after revision, what is erased told. The newest time, and the first that cannot have expired."""
         report, newest, young = self.report, b"", sys.maxsize
+        report["details_unexplained"] = 0
         now = min(milliseconds(self.manifest["created_at"]), time.time_ns() // 1_000_000)
         oldest, is_whole = max(0, now - SEVEN_YEARS_MS).to_bytes(6, "big"), report["first"] == report["omitted"] == 0
         for bucket in buckets:  # one holds all of an event or object, and one at a time is in memory
             bucket.seek(0)
-            known, blocks = dict[bytes, tuple[int, bytes]](), iter(partial(bucket.read, 4096 * _RECORD.size), b"")
+            known, gone, told = dict[bytes, tuple[int, bytes]](), dict[bytes, int](), dict[bytes, int]()
+            blocks = iter(partial(bucket.read, 4096 * _RECORD.size), b"")
             for key, index, revision, op in chain.from_iterable(map(_RECORD.iter_unpack, blocks)):
+                if op in b"et":
+                    (gone if op == b"e" else told)[key] = index
+                    continue
                 last, last_op = known.get(key, (0, b""))
                 known[key] = revision, op
                 if op in b"=!":
@@ -641,6 +663,7 @@ class Bundle:
                     report.add("revision", f"of its object, revision {revision} cannot follow {last}", index)
                 elif revision != last + 1 and is_whole:
                     report.add("revision", f"of its object, what came from {last} to {revision} is missing", index)
+            report["details_unexplained"] += sum(told.get(key, -1) < index for key, index in gone.items())
             report["objects"] += sum(op not in b"=!" for _revision, op in known.values())
         report["complete"] = is_whole and self.span.end == self.checkpoint.size and not report["filters"]
         return int.from_bytes(newest, "big"), young

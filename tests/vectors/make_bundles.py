@@ -52,11 +52,18 @@ def canonical(value):
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def id_of(index, since=AT):
+    made = int((since + timedelta(seconds=index)).timestamp() * 1000)
+    return str(UUID(int=(made << 80) | (7 << 76) | (2 << 62) | index))
+
+
 def event(index, *, workspace=WORKSPACE, since=AT, **changes):
     """Line and detail of one event; every third one has a detail, those of 0 and 6 are erased, of which 10 tells."""
-    at = since + timedelta(seconds=index)
-    event_id = str(UUID(int=(int(at.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | index))
-    salt, text = bytes([index]) * 32, canonical({"reason": TEXTS[index % 4]})
+    at, event_id = since + timedelta(seconds=index), id_of(index, since)
+    tells = index == 10 or changes.get("action") == "audit.detail_erased"
+    has_detail = index % 3 == 0 or tells
+    facts = {"events": [id_of(0), id_of(6)]} if tells else {"reason": TEXTS[index % 4]}
+    salt, text = bytes([index]) * 32, canonical(facts)
     body = {
         "v": 1,
         "id": event_id,
@@ -73,7 +80,7 @@ def event(index, *, workspace=WORKSPACE, since=AT, **changes):
         else {"type": "secret", "id": TEXTS[index % 4], "rev": None, "op": "read"},
         "changed": ["name", "size"] if index % 2 else [],
         "state": bytes([index]).hex() * 32 if index % 2 else None,
-        "detail": hmac.digest(salt, text, "sha256").hex() if index % 3 == 0 else None,
+        "detail": hmac.digest(salt, text, "sha256").hex() if has_detail else None,
         "context": {"request": f"req-{index}", "run_id": event_id} if index % 4 else {},
         "gap": index,
         **changes,
@@ -83,7 +90,7 @@ def event(index, *, workspace=WORKSPACE, since=AT, **changes):
     leaf = sha256(b"\x00provenance-audit-v1\n", text_of, mac)
     line = {"idx": index, "kid": body["kid"], "mac": mac.hex(), "leaf": leaf.hex()[:8], "body": text_of.decode()}
     detail = None
-    if index % 3 == 0:
+    if has_detail:
         gone = index in {0, 6}
         detail = {
             "idx": index,
@@ -193,14 +200,14 @@ def make():
     rotation = Succession.signed_by(SIGNER.keys[0], NEXT, INSTALLATION, AT).text
     bundle("rotated", origin, items, checkpoint=note(origin, leaves, rotated), rotations=rotation)
     begun = {"continues": {"kept": 4, "origin": origin, "root": leaves[0].hex(), "size": 5}}
-    again = [event(0, action="audit.epoch_started", context=begun), event(1, action="member.erased"), *items[2:5]]
+    again = [event(0, action="audit.epoch_started", context=begun), event(1, action="audit.detail_erased"), *items[2:5]]
     bundle("continued", f"{origin}/e2", again)
     text = Checkpoint(origin, 5, root_of(leaves[:5])).text
     noted = {"idx": 2, "leaf": "", "checkpoint": text}
     leaf = sha256(b"\x00provenance-checkpoint-v1\n", text.encode())
     first = [
         event(0, workspace=None),
-        event(1, workspace=None, action="member.erased"),
+        event(1, workspace=None, action="audit.detail_erased"),
         (noted | {"leaf": leaf.hex()[:8]}, None, leaf),
     ]
     own = [*first, event(3, workspace=None)]

@@ -45,6 +45,11 @@ def erase(files):
     files["details.jsonl"][-1].update(salt=None, body=None, erased_at="2026-11-30T10:00:00Z")
 
 
+def erase_besides(files):
+    """Take from the event at index 3 its detail. The one at 10 tells of erasures, and not of this one."""
+    files["details.jsonl"][1].update(salt=None, body=None, erased_at="2026-11-30T10:00:00Z")
+
+
 def events(files):
     return files["events.jsonl"]
 
@@ -374,7 +379,7 @@ FORGED = {
     "a risk that nobody knows": ("whole", lambda f: set_body(events(f)[3], risk="none"), "malformed", 3),
     "a salt in capitals": (
         "whole",
-        lambda f: f["details.jsonl"][4].update(salt=f["details.jsonl"][4]["salt"].upper()),
+        lambda f: f["details.jsonl"][-1].update(salt=f["details.jsonl"][-1]["salt"].upper()),
         "detail",
         12,
     ),
@@ -461,6 +466,8 @@ def cases(tmp_path_factory):
         found[name] = {**found[source], "file": forged(shutil.copy(PLACE / f"{source}.zip", place), change)}
     place = tmp_path_factory.mktemp("erased")
     found["erased"] = case(forged(shutil.copy(PLACE / "whole.zip", place), erase))
+    place = tmp_path_factory.mktemp("besides")
+    found["erased besides"] = case(forged(shutil.copy(PLACE / "whole.zip", place), erase_besides))
     proof = (PLACE / "event.tlog-proof").read_text()
     for name, old, new in (
         ("another index", "index 7", "index 6"),
@@ -530,6 +537,12 @@ def test_what_was_erased_without_an_event_that_tells_of_it_is_not_silently_fine(
         [],
         ["why 1 details were erased: no event of this bundle tells of it"],
     )
+
+
+def test_an_event_that_tells_of_other_erasures_excuses_none(told):
+    """T28. Whoever hands the bundle over blanks what stood before an erasure that was in order."""
+    report = told["erased besides"]
+    assert (report["verdict"], report["details_erased"], report["details_unexplained"]) == ("incomplete", 3, 1)
 
 
 def test_only_the_whole_log_is_complete(told):

@@ -334,7 +334,7 @@ function judge(line, body, workspace, macKeys) {
   return kinds;
 }
 
-// What is wrong with a detail; `erased`: it is gone, and some event should tell.
+// What is wrong with a detail; `erased`: which are gone and at which index, and of which ones it tells so itself.
 function judgeDetail(text, body, index, erased) {
   if ((text === undefined) !== (body.detail === null)) return "detail";
   if (text === undefined) return null;
@@ -343,14 +343,25 @@ function judgeDetail(text, body, index, erased) {
   if (!hasKeys(told, ["idx", "event_id", "salt", "media_type", "erased_at", form]) || told.event_id !== body.id || told.media_type !== "application/json") return "detail";
   if (told.salt === null && told[form] === null) {
     parseTime(told.erased_at);
-    erased.push(index);
+    erased.gone.set(body.id, index);
     return null;
   }
   if (typeof told.salt !== "string" || typeof told[form] !== "string") throw new Error("a detail without salt or body");
   const bytes = form === "body" ? bytesOf(told.body) : base64(told.body_base64);
   if (!/^[0-9a-f]{64}$/.test(told.salt)) return "detail";
   const found = createHmac("sha256", Buffer.from(told.salt, "hex")).update(bytes).digest("hex");
+  if (body.action === "audit.detail_erased") toldErased(bytes).forEach((id) => erased.told.set(id, index));
   return found === body.detail && told.erased_at === null ? null : "detail";
+}
+
+// Of which events the details went; nothing by words that no process uses.
+function toldErased(bytes) {
+  try {
+    const { events } = parseJson(utf8(bytes));
+    return Array.isArray(events) ? events : [];
+  } catch {
+    return [];
+  }
 }
 
 // The lines of a member by their number, as bytes.
@@ -404,7 +415,7 @@ function checkBundle(zip, one, report) {
   const details = numbered(members.get("details.jsonl"), first, report);
   const lines = numbered(members.get("events.jsonl"), first, report);
   const leaves = new Map();
-  const [events, erased] = [[], []];
+  const [events, erased] = [[], { gone: new Map(), told: new Map() }];
   const counted = { events: 0, checkpoints: 0, details: 0 };
   let [taken, leftOut, wasMissing, lastOut] = [0, 0, false, -1];
   for (let index = first; index < end; index++) {
@@ -445,8 +456,7 @@ function checkBundle(zip, one, report) {
   const young = events.find(([, body]) => madeAt(body) > oldest)?.[0] ?? Infinity;
   if (left.expired && !isFiltered && lastOut > young) report.add("missing", lastOut);
   if (events.some(([, body]) => madeAt(body) > made + 600_000)) report.add("manifest");
-  const lastTold = Math.max(-1, ...events.filter(([, { action }]) => ["audit.detail_erased", "member.erased"].includes(action)).map(([index]) => index));
-  report.doubtful ||= left.expired > 0 || erased.some((index) => index >= lastTold);
+  report.doubtful ||= left.expired > 0 || [...erased.gone].some(([id, index]) => !(erased.told.get(id) >= index));
   let root = null;
   try {
     root = rootWith(size, nodes, leaves);
