@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
+from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_safe
@@ -12,7 +13,7 @@ from audit import names, retention
 from audit.models import LegalHold
 from audit.retention_forms import DaysForm, HoldForm
 from provenance.actor import Actor
-from provenance.errors import Invalid
+from provenance.errors import Conflict, Invalid
 from provenance.ids import parse_public_id
 from provenance.pages import PageRequest, form_of, page, render
 from provenance.permissions import Permission
@@ -38,13 +39,17 @@ class ShownHold:
 @require_safe
 def shown(request: PageRequest) -> HttpResponse:
     """How long details are kept, and what is held."""
+    return _page_with(request, HoldForm())
+
+
+def _page_with(request: PageRequest, hold_form: HoldForm, status: int = 200) -> HttpResponse:
     context = {
         "kept": retention.kept(request.actor),
         "holds": _shown(request.actor, list(retention.holds(request.actor).order_by("-pk")[:_LONGEST_LIST])),
-        "hold_form": HoldForm(),
+        "hold_form": hold_form,
         "may_change": request.actor.may(Permission.WORKSPACE_WRITE),
     }
-    return render(request, "audit/retention.html", context)
+    return render(request, "audit/retention.html", context, status=status)
 
 
 @page(Permission.WORKSPACE_WRITE)
@@ -61,7 +66,16 @@ def change(request: PageRequest, retention_class: str) -> HttpResponse:
 @form_of(_PAGE)
 def engage(request: PageRequest) -> HttpResponse:
     """Hold everything, a run or an object."""
-    retention.engage_hold(actor=request.actor, **_checked(HoldForm(request.POST)))
+    form = HoldForm(request.POST)
+    if not form.is_valid():
+        return _page_with(request, form, Invalid.status)
+    try:
+        with transaction.atomic():
+            retention.engage_hold(actor=request.actor, **form.cleaned_data)
+    except (Invalid, Conflict) as error:
+        for problem in error.data.get("errors", [{"path": None, "message": error.message}]):
+            form.add_error(problem["path"], problem["message"])
+        return _page_with(request, form, error.status)
     messages.success(request, "The hold is engaged: nothing that it covers is erased or expires.")
     return redirect(_PAGE, request.workspace.slug)
 

@@ -62,6 +62,20 @@ def test_people_change_the_days_and_release_a_hold_by_two(place):
         assert len(factories.events(Event.LEGAL_HOLD_RELEASED)) == 1
 
 
+def test_a_hold_that_cannot_be_engaged_is_said_in_its_form_and_keeps_what_was_written(place):
+    client, page = browser(place.admin), f"/w/{place.slug}/audit/retention/"
+    wrong = client.post(f"{page}holds", {"scope_kind": "run", "scope_id": "nonsense", "reason": "Case 12."})
+    assert (wrong.status_code, "No event here is about this run" in wrong.text) == (422, True)
+    assert 'value="nonsense"' in wrong.text
+    assert "Case 12." in wrong.text
+    everything = {"scope_kind": "workspace", "scope_id": "", "reason": "Case 12."}
+    assert client.post(f"{page}holds", everything).status_code == 302
+    again = client.post(f"{page}holds", everything)
+    assert (again.status_code, "New legal hold" in again.text) == (409, True)
+    with enter(place.id):
+        assert LegalHold.objects.count() == 1
+
+
 def test_whoever_only_reads_the_log_sees_it_and_changes_nothing(place):
     client = browser(factories.make_member(place, roles={"auditor"}))
     page = f"/w/{place.slug}/audit/retention/"
