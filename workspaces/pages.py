@@ -162,6 +162,7 @@ def change_roles(request: PageRequest, user_id: str) -> HttpResponse:
     if not form.is_valid():
         raise Invalid("A member has at least one role.")
     services.change_roles(actor=request.actor, user_id=parse_public_id("usr", user_id), **form.cleaned_data)
+    messages.success(request, "The roles are changed.")
     return redirect("workspaces:members", request.workspace.slug)
 
 
@@ -170,6 +171,7 @@ def change_roles(request: PageRequest, user_id: str) -> HttpResponse:
 def remove(request: PageRequest, user_id: str) -> HttpResponse:
     """Take a member's rights away."""
     services.remove_member(actor=request.actor, user_id=parse_public_id("usr", user_id), reason=reason_of(request))
+    messages.success(request, "The member is removed. What they did stays in the log, with their name until it is erased.")
     return redirect("workspaces:members", request.workspace.slug)
 
 
@@ -178,6 +180,7 @@ def remove(request: PageRequest, user_id: str) -> HttpResponse:
 def erase(request: PageRequest, user_id: str) -> HttpResponse:
     """Destroy what is personal of a member."""
     erase_member(actor=request.actor, user_id=parse_public_id("usr", user_id), reason=reason_of(request))
+    messages.success(request, "Their name, address and words are destroyed. What was done stays, and its proofs hold.")
     return redirect("workspaces:members", request.workspace.slug)
 
 

@@ -134,6 +134,10 @@ def test_an_administrator_invites_changes_and_removes_over_the_page(admin, viewe
     members, _, removed = client.get(f"{home}/").content.decode().partition("Removed members")
     assert viewer.label not in members
     assert viewer.label in removed
+    assert client.post(f"{member}/erase", {"reason": "They asked for it."}).status_code == 302
+    shown = client.get(f"{home}/").content.decode()
+    assert "are destroyed" in shown
+    assert viewer.label not in shown
 
 
 def test_a_viewer_sees_members_and_changes_none(viewer, workspace):
