@@ -16,6 +16,15 @@ import orjson
 import psycopg
 from django.db.migrations.loader import MigrationLoader
 from psycopg import sql
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.types.datetime import (
+    DateBinaryLoader,
+    IntervalBinaryLoader,
+    TimestampBinaryLoader,
+    TimestamptzBinaryLoader,
+)
+from psycopg.types.json import JsonbBinaryLoader
 
 from audit.attestation import Altered, LoadedRow, difference
 from audit.guard import GuardTable
@@ -103,6 +112,17 @@ def reconcile(
 
     Raises psycopg.Error. Nothing is written and nothing is locked.
     """
+    try:
+        return _reconciled(connection, keys, tables, progress)
+    except (psycopg.DataError, RecursionError):
+        # A row holds what Python has no value for, and must not hide all the others.
+        _load_anything(connection)
+        return _reconciled(connection, keys, tables, progress)
+
+
+def _reconciled(
+    connection: psycopg.Connection[Any], keys: KeyRing, tables: Sequence[GovernedTable] | None, progress: Progress
+) -> Report:
     wanted = sorted(governed_tables() if tables is None else tables, key=lambda t: t.object_type)
     comparison = _Comparison(connection, keys, progress)
     with connection.transaction():
@@ -113,6 +133,29 @@ def reconcile(
         for table in wanted:
             comparison.run(table, events)
     return comparison.report
+
+
+def _load_anything(connection: psycopg.Connection[Any]) -> None:
+    """Load what cannot be loaded (a time without end, JSON too deep) as its bytes, which no state commits to.
+
+    Only when needed: these loaders are slower than the driver's own.
+    """
+    for name, loader in (
+        ("timestamptz", TimestamptzBinaryLoader),
+        ("timestamp", TimestampBinaryLoader),
+        ("date", DateBinaryLoader),
+        ("interval", IntervalBinaryLoader),
+        ("jsonb", JsonbBinaryLoader),
+    ):
+        connection.adapters.register_loader(name, type(f"Any{loader.__name__}", (_OrBytes, loader), {}))
+
+
+class _OrBytes(Loader):
+    def load(self, data: Buffer) -> Any:
+        try:
+            return super().load(data)  # type: ignore[safe-super]  # the loader that stands beside it
+        except (psycopg.DataError, ValueError, OverflowError, RecursionError):
+            return bytes(data)
 
 
 @dataclass(slots=True)

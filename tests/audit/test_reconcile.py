@@ -71,6 +71,14 @@ ATTACKS = [
         MEMBERS,
         "it is at revision 3 and the log at 2: a change has no event",
     ),
+    *(
+        (
+            f"UPDATE workspaces_membership SET removed_at = '{moment}' WHERE {VIEWER}",
+            MEMBERS,
+            "its columns are not those that were signed with revision 2",
+        )
+        for moment in ("infinity", "0044-03-15 12:00 BC")
+    ),
     (f"DELETE FROM workspaces_membership WHERE {VIEWER}", MEMBERS, "it is not there: it was deleted after revision 2"),
     (
         (
