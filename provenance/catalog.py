@@ -135,6 +135,17 @@ SELECT format('table %s %s of %s%s%s%s', name, relkind, relowner::regrole,
               CASE WHEN relpersistence <> 'p' THEN ' that is lost' ELSE '' END || COALESCE(' ' || reloptions::text, ''))
 FROM class WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
 UNION ALL
+-- What two values have to be for a lookup to take them for the same one, and what is stored where nobody says it.
+SELECT format('column %I of %s: %s%s%s%s%s', attname, name, format_type(atttypid, atttypmod),
+              CASE WHEN attcollation <> 0 AND attcollation::regcollation::text <> '"default"'
+                THEN format(' collated %s', attcollation::regcollation) ELSE '' END,
+              CASE WHEN attnotnull THEN ' not null' ELSE '' END,
+              CASE WHEN attidentity <> '' THEN ' identity' WHEN attgenerated <> '' THEN ' generated' ELSE '' END,
+              COALESCE(' default ' || pg_get_expr(adbin, adrelid), ''))
+FROM class JOIN pg_attribute ON attrelid = class.oid AND attnum > 0 AND NOT attisdropped
+LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+WHERE relkind IN ('r', 'p') AND NOT relispartition
+UNION ALL
 SELECT format('policy %I on %s: %s %s to %s using %s check %s', polname, name, polcmd,
               CASE WHEN polpermissive THEN 'permissive' ELSE 'restrictive' END,
               ARRAY(SELECT CASE one WHEN 0 THEN 'public' ELSE one::regrole::text END FROM unnest(polroles) AS one ORDER BY 1),

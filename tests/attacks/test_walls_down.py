@@ -42,6 +42,9 @@ WAYS = {
     " ALTER TABLE approvals_approvalrequest ENABLE ALWAYS TRIGGER approvals_decided",
     "a composite key": "ALTER TABLE approvals_approvaldecision DROP CONSTRAINT approvals_approvaldecision_request_id_ws_fk",
     "keys that are not enforced": "ALTER TABLE gateway_toolgrant DISABLE TRIGGER ALL",
+    "what a lookup takes for the same": 'ALTER TABLE workspaces_invitation ALTER token_digest TYPE varchar(64) COLLATE "POSIX"',
+    "what is stored where nobody says it": "ALTER TABLE approvals_approvalrequest ALTER risk SET DEFAULT 'low'",
+    "a column more": "ALTER TABLE workspaces_membership ADD COLUMN more text",
     "a check": "ALTER TABLE audit.event DROP CONSTRAINT event_risk_check",
     "a trigger that swallows": EVIL
     + "CREATE TRIGGER zz BEFORE INSERT ON agents_agent FOR EACH ROW EXECUTE FUNCTION evil.f()",
