@@ -171,7 +171,9 @@ def change_roles(request: PageRequest, user_id: str) -> HttpResponse:
 def remove(request: PageRequest, user_id: str) -> HttpResponse:
     """Take a member's rights away."""
     services.remove_member(actor=request.actor, user_id=parse_public_id("usr", user_id), reason=reason_of(request))
-    messages.success(request, "The member is removed. What they did stays in the log, with their name until it is erased.")
+    messages.success(
+        request, "The member is removed. What they did stays in the log, with their name until it is erased."
+    )
     return redirect("workspaces:members", request.workspace.slug)
 
 
