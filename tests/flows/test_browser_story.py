@@ -228,7 +228,9 @@ def exported(story, browser) -> str:
         page.wait_for_url("**/exports/exp_*/")
         for _ in range(100):
             if page.get_by_role("button", name="Download").is_visible():
-                assert "exactly what the screen showed" in page.get_by_role("main").inner_text()
+                said = page.get_by_role("main").inner_text()
+                assert "exactly what the screen showed" in said
+                assert re.search(r"audit_vkeys [0-9a-f-]{36} log\.pub", said)
                 return page.url.removeprefix(story.url)
             page.wait_for_timeout(200)
             page.reload()
