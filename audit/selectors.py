@@ -106,9 +106,11 @@ class EventRow:
 
     @property
     def object_name(self) -> str:
-        """The object for a page: a label, the step's name, or the short form of its id."""
+        """The object for a page: a label, the step's name, what the log is of, or the short form of its id."""
         if self.event.object_type == "step" and (step := self.event.context.get("step")):
             return str(step)
+        if self.object_label == str(self.event.workspace_id):
+            return "this workspace"
         return _name(self.object_label, self.event.object_type)
 
     @property

@@ -77,6 +77,7 @@ def test_a_page_and_its_events_are_told_once_an_hour(workspace, auditor, views, 
     for _ in range(3):
         assert client.get(f"/w/{workspace.slug}/audit/").status_code == 200
     assert views() == [("audit_log", str(workspace.pk))]
+    assert ">this workspace<" in client.get(f"/w/{workspace.slug}/audit/").text
     with enter(workspace.pk):
         opened = events()[0]
     for _ in range(2):
