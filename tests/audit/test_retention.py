@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from django.core.management import call_command
 from django.db import DatabaseError, transaction
 
 from audit import envelope, partitions, retention, selectors
@@ -414,3 +415,9 @@ def test_a_month_that_cannot_be_made_is_an_alarm(transactional_db, as_role, monk
             owner.execute(f"ALTER TABLE audit.hidden RENAME TO event_{following}")
     (alarm,) = factories.instance_events(Event.AUDIT_PARTITION_MISSING)
     assert (alarm.risk, alarm.object_id) == ("critical", f"event_{following}")
+
+
+def test_the_command_says_when_no_month_is_old_enough(as_role, capsys):
+    with as_role("retention"):
+        call_command("expire")
+    assert "No month of the log is over 7 years old" in capsys.readouterr().out

@@ -23,8 +23,10 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, month: list[str], **_options: Any) -> None:
         """Let them go, the oldest first, each in a transaction of its own."""
-        refused = 0
-        for name in month or _old_months():
+        refused, names = 0, month or _old_months()
+        if not names:
+            self.stdout.write(f"No month of the log is over {YEARS_KEPT} years old: all of it stays.")
+        for name in names:
             try:
                 events = expire_month(name)
             except DatabaseError as error:
