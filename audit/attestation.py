@@ -101,14 +101,15 @@ def difference(row: LoadedRow, newest: StoredEvent, signed_state: str | None) ->
 # --- Loading ---------------------------------------------------------------------------------------------------------
 
 
-def select(table: str, type_: str, where: str) -> str:
+def select(table: str, type_: str, where: str, *, newest: str = "newest_changes") -> str:
     """A statement that loads rows of a governed table whole, each with the newest event about it, of one snapshot.
 
-    `where` names the table `row`. Runs in the scope of a workspace.
+    `where` names the table `row`. `newest` is the function that finds the event: the usual one looks into the log of the
+    workspace in scope.
     """
     return (
         f"SELECT row.*, {newest_columns('newest')} FROM {table} AS row "  # noqa: S608  composed of constants
-        f"LEFT JOIN LATERAL audit.newest_changes(ARRAY['{type_}'], ARRAY[row.id::text]) AS newest ON true WHERE {where}"
+        f"LEFT JOIN LATERAL audit.{newest}(ARRAY['{type_}'], ARRAY[row.id::text]) AS newest ON true WHERE {where}"
     )
 
 

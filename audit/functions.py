@@ -464,3 +464,30 @@ BEGIN
 END
 """,  # noqa: S608  composed of constants
 )
+
+NEWEST_ACCOUNT_CHANGES = Function(
+    name="newest_account_changes",
+    arguments="types text[], ids text[]",
+    returns="SETOF audit.event",
+    volatility="STABLE",
+    # The log of the instance is not for web to read: of it only what was last told of an account that signs in.
+    definer=True,
+    execute_by=("web",),
+    settings="SET plan_cache_mode = force_generic_plan",
+    source=f"""
+BEGIN
+  RETURN QUERY SELECT newest.* FROM unnest(ids) AS wanted (id) CROSS JOIN LATERAL (
+    SELECT recent.* FROM (SELECT recent.* FROM (
+      SELECT event.* FROM audit.event AS event
+      WHERE event.workspace_id IS NULL AND event.object_id = wanted.id AND event.object_type = 'user' AND event.op <> 'read'
+      ORDER BY event.id DESC LIMIT {_RECENT_CHANGES}
+    ) AS recent
+    UNION ALL
+    SELECT carried.* FROM audit.carried AS carried
+    WHERE carried.workspace_id IS NULL AND carried.object_id = wanted.id AND carried.object_type = 'user'
+      AND carried.op <> 'read'
+    ) AS recent ORDER BY recent.rev DESC, recent.id DESC LIMIT 1
+  ) AS newest WHERE 'user' = ANY (types);
+END
+""",  # noqa: S608  composed of constants
+)

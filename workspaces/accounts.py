@@ -16,7 +16,9 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from audit.services import record, record_anonymous
+from audit.attestation import RowAltered
+from audit.loading import attested
+from audit.services import record, record_altered, record_anonymous
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
 from workspaces.models import User
@@ -38,8 +40,10 @@ class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # all
         return bool(url) and str(url).startswith("/") and url_has_allowed_host_and_scheme(str(url), allowed_hosts=None)
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> AbstractBaseUser | None:
-        """Check the credentials, and renew the hash when the parameters of hashing have changed since."""
+        """Check the credentials against an account that is what the log says (T06); renew a hash of older parameters."""
         user: AbstractBaseUser | None = super().authenticate(request, **credentials)
+        if isinstance(user, User) and not is_as_signed(user):
+            return None
         password = credentials.get("password")
         if isinstance(user, User) and password and verify_password(password, user.password)[1]:
             with transaction.atomic():
@@ -91,6 +95,19 @@ class InvitationOnlyAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # all
         """Back to sign-in, without a word on why: only the person's administrator should know."""
         self.authentication_failed(request)
         return redirect("account_login")
+
+
+def is_as_signed(user: User) -> bool:
+    """Whether the account is what its newest event signed; one that is not is told.
+
+    A database administrator who gives somebody another person's hash, or their address, signs nobody in.
+    """
+    try:
+        held = attested(User, "row.id = %(id)s", {"id": user.pk}, newest="newest_account_changes")
+    except RowAltered as found:
+        record_altered(found.altered, by="sign-in")
+        return False
+    return held is not None and held.password == user.password and held.email == user.email
 
 
 def signed_in_actor(user: User, request: HttpRequest | None) -> Actor:
