@@ -275,6 +275,8 @@ def remove_view(request: PageRequest, view_id: UUID) -> HttpResponse:
 def _with_added(request: PageRequest, form: EventSearchForm) -> HttpResponse:
     """The address with what was typed as a filter; or the page, saying why it is none and what comes close."""
     text = request.GET["add"].strip()
+    if sought := selectors.event_named(request.actor, text):
+        return redirect("audit:event", request.workspace.slug, sought)
     spelled = understood(text)
     things, filters = ([], dict([spelled])) if spelled else called(request.actor, text)
     if filters:

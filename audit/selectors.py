@@ -24,11 +24,12 @@ from provenance.actor import Actor, ActorKind
 from provenance.api import Paging, cursor_after
 from provenance.db import database_now
 from provenance.errors import Invalid, NotFound
-from provenance.ids import as_events_name, is_short_id, short_id, uuid7_floor, uuid7_time
+from provenance.ids import as_events_name, is_short_id, parse_public_id, public_id, short_id, uuid7_floor, uuid7_time
 from provenance.permissions import Permission
 from provenance.risk import Risk
 
 PATIENCE_SECONDS = 0.025
+_LONGEST_INDEX = 15  # digits, as in a bundle
 """How long a page looks for events that are rare before it says how far it looked. Counting gets as long again."""
 _LONGEST_TIMELINE = 5000
 _SHORT_PREFIXES = {"run": "R", "approval": "AP", "approval_request": "AP"}
@@ -262,6 +263,21 @@ def _before_run(run_id: UUID) -> UUID:
     # In whole milliseconds and not as a date: whoever asks may name a run of the year 10889.
     milliseconds = (run_id.int >> 80) - 2 * CLOCK_TOLERANCE // timedelta(milliseconds=1)
     return UUID(int=max(0, milliseconds) << 80)
+
+
+def event_named(actor: Actor, text: str) -> str | None:
+    """The id of the event that a text names: by that id, or by its index in the log, as a verifier's report does."""
+    actor.require(Permission.AUDIT_READ)
+    if text.isascii() and text.isdigit() and len(text) <= _LONGEST_INDEX:
+        tree, index = django_tree(), int(text)
+        logs = tree.logs(actor.workspace_id)
+        found = tree.entry_ids(logs[-1].id, index, index + 1) if logs else []
+        return public_id("evt", found[0]) if found else None
+    try:
+        event_id = parse_public_id("evt", text)
+    except NotFound:
+        return None
+    return text if AuditEvent.objects.for_actor(actor).filter(pk=event_id).exists() else None
 
 
 def event_detail(*, actor: Actor, event_id: UUID) -> EventDetail:

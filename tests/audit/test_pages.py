@@ -114,6 +114,18 @@ def test_ids_and_words_that_pages_show_find_what_they_show(workspace, admin, aud
     assert "mcp.tool_called" in client.get(address(workspace, "?object_type=Tool%20call")).text
 
 
+def test_an_event_is_found_by_its_id_and_by_its_index_in_the_log(workspace, auditor, agent, logged):
+    client, ids = browser(auditor), [event.public_id for event in logged()]
+    sealing.seal()
+
+    def leads_to(text):
+        return client.get(address(workspace, f"?add={text}")).headers.get("Location", "")
+
+    assert leads_to(ids[0]).endswith(f"/audit/{ids[0]}/")
+    assert {leads_to(index).split("/")[-2] for index in range(len(ids))} == set(ids)
+    assert "/audit/evt_" not in leads_to("99999") + leads_to(public_id("evt", workspace.pk))
+
+
 def test_exports_are_found_by_the_id_of_their_page(workspace, auditor, agent):
     """And so are the events of anything else that has one."""
     client = browser(auditor)
