@@ -479,6 +479,21 @@ class TestCommand:
         )
         assert (detail["log"], detail["first_index"], detail["kind"]) == (ORIGIN, 1, "event")
 
+    def test_a_wall_that_is_down_is_found_with_it(self, configured, anchor, capsys):
+        """What stands in a table's place could show to each who looks what they want to see."""
+        tell(WORKSPACE, 1)
+        seal(anchor)
+        with databases.admin() as owner:
+            owner.execute("ALTER TABLE audit.event DISABLE TRIGGER audit_immutable")
+        try:
+            with pytest.raises(SystemExit) as ended:
+                call_command("verify")
+        finally:
+            with databases.admin() as owner:
+                owner.execute("ALTER TABLE audit.event ENABLE ALWAYS TRIGGER audit_immutable")
+        assert ended.value.code == 1
+        assert "!!  a wall of the database: " in capsys.readouterr().out
+
     def test_a_database_that_does_not_answer_ends_with_2(self, configured, settings):
         from django.core.management.base import CommandError
 

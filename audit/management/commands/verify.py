@@ -23,6 +23,7 @@ from audit.taxonomy import Event
 from audit.verification import Report, Verification, Wanted
 from provenance.actor import Actor
 from provenance.home import Home, replace_text
+from provenance.readiness import problems
 from provenance.terminal import Bar
 
 COULD_NOT = 2
@@ -60,11 +61,15 @@ class Command(BaseCommand):
         wanted = Wanted(verified={} if is_partial else _known(remembered), only=only, first=first, end=end)
         sealer = from_settings()
         bar = Bar(sys.stderr)
+        # What a table or a function is made to show says nothing while another stands in its place.
+        fallen = [f"a wall of the database: {problem}" for problem in problems()]
         try:
             report = _verification(sealer, options["jobs"], bar.show).run(wanted)
+            report.problems += fallen
             _record(sealer, report, wanted)
         except psycopg.Error as problem:
-            raise CommandError(f"The log could not be read: {told(problem)}", returncode=COULD_NOT) from problem
+            words = " ".join([f"The log could not be read: {told(problem)}", *fallen[:MOST_TOLD]])
+            raise CommandError(words, returncode=COULD_NOT) from problem
         finally:
             bar.end()
         if wanted.is_everything:
