@@ -50,6 +50,12 @@ def erase_besides(files):
     files["details.jsonl"][1].update(salt=None, body=None, erased_at="2026-11-30T10:00:00Z")
 
 
+def as_exported(files, **changes):
+    """Another detail of event 3, its fields in the order in which they are exported, which a reader may know."""
+    names = ("idx", "event_id", "salt", "media_type", "erased_at", "body")
+    files["details.jsonl"][1] = {name: files["details.jsonl"][1][name] for name in names} | changes
+
+
 def events(files):
     return files["events.jsonl"]
 
@@ -218,6 +224,12 @@ FORGED = {
         "revision",
         5,
     ),
+    "a revision set back": (
+        "filtered",
+        lambda f: re_signed(events(f)[2], object=json.loads(events(f)[2]["body"])["object"] | {"rev": 1}),
+        "revision",
+        5,
+    ),
     "an event told twice": (
         "whole",
         lambda f: re_signed(events(f)[7], id=json.loads(events(f)[5]["body"])["id"]),
@@ -234,6 +246,13 @@ FORGED = {
     "another salt": ("whole", lambda f: f["details.jsonl"][1].update(salt="00" * 32), "detail", 3),
     "a detail in two forms": ("whole", lambda f: f["details.jsonl"][1].update(body_base64="e30="), "detail", 3),
     "a detail of another event": ("whole", lambda f: f["details.jsonl"][1].update(event_id="x"), "detail", 3),
+    "a detail of the next event": (
+        "whole",
+        lambda f: as_exported(f, event_id=f["details.jsonl"][2]["event_id"]),
+        "detail",
+        3,
+    ),
+    "another detail as it is exported": ("whole", lambda f: as_exported(f, body="{}"), "detail", 3),
     "a detail with more": ("whole", lambda f: f["details.jsonl"][1].update(said="x"), "detail", 3),
     "a detail of another kind": ("whole", lambda f: f["details.jsonl"][1].update(media_type="text/html"), "detail", 3),
     "a detail erased and not": (
