@@ -20,6 +20,7 @@ def row(action, facts=None, *, outcome="success", actor_type="agent", step="", r
         actor_id="ledger-ops",
         object_type="step" if step else "tool_call",
         object_id="x",
+        workspace_id=None,
         sentence=Event(action).sentence,
         context={"step": step},
         signed={"context": {"step": step}},
