@@ -49,7 +49,7 @@ SEVEN_YEARS_MS, CLOCK_TOLERANCE_MS = 7 * 365 * 86_400_000, 300_000
 # What a hostile bundle may cost: hashes and MACs do not pack well, details may.
 LEAST_LINE_BYTES, MAX_LINE_BYTES, MAX_BODY_BYTES, MAX_STREAMED_BYTES = 64, 262_144, 8192, 64 * 1024**3
 MAX_SMALL_BYTES, MAX_RATIO, MAX_DETAIL_RATIO, MAX_INTEGER = 1_114_112, 100, 1100, 2**53 - 1
-MAX_SIGNATURES, MAX_ROTATIONS, MAX_FINDINGS, MAX_WORDS = 64, 64, 1000, 300
+MAX_SIGNATURES, MAX_ROTATIONS, MAX_FINDINGS, MAX_WORDS = 64, 64, 100, 300
 JOB_BYTES, LEAVES_MORE, PARALLEL_BYTES = 1_048_576, 65_536, 16 * 1024**2
 # What a broken line raises; of what else broken shapes raise there is no end, and the verifier ends with a sentence.
 MALFORMED, BROKEN = (ValueError, TypeError, LookupError, AttributeError, RecursionError), Exception
@@ -107,14 +107,16 @@ class Report(dict[str, Any]):
 
     def __init__(self) -> None:
         super().__init__(is_signed=False, first_bad_index=None, finding_count=0, findings=[], not_checked=[])
+        self.of_kind = Counter[str]()
 
     def add(self, kind: str, message: str, index: int | None = None, *, unless: Any = False) -> None:
-        """Note one thing that does not hold; after the first thousand only their number."""
+        """Note one thing that does not hold; after the first hundred of a kind only their number."""
         if not unless:
             self["finding_count"] += 1
             known = [place for place in (self["first_bad_index"], index) if place is not None]
             self["first_bad_index"] = min(known, default=None)
-            if self["finding_count"] <= MAX_FINDINGS:
+            self.of_kind[kind] += 1
+            if self.of_kind[kind] <= MAX_FINDINGS:
                 self["findings"].append({"kind": kind, "idx": index, "message": message[:MAX_WORDS]})
 
 
