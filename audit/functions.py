@@ -436,6 +436,26 @@ END
 """,  # noqa: S608  composed of constants
 )
 
+_NEWEST_CHANGES_SOURCE = f"""
+BEGIN
+  -- By id first, which finds the newest partition, and then by revision: clocks of two hosts may differ.
+  RETURN QUERY SELECT newest.* FROM unnest(types, ids) AS wanted (type, id) CROSS JOIN LATERAL (
+    SELECT recent.* FROM (SELECT recent.* FROM (
+      SELECT event.* FROM audit.event AS event
+      WHERE event.workspace_id {{log}} AND event.object_id = wanted.id AND event.object_type = wanted.type
+        AND event.op <> 'read'
+      ORDER BY event.id DESC LIMIT {_RECENT_CHANGES}
+    ) AS recent
+    UNION ALL
+    -- Of a month that left the log.
+    SELECT carried.* FROM audit.carried AS carried
+    WHERE carried.workspace_id {{log}} AND carried.object_id = wanted.id AND carried.object_type = wanted.type
+      AND carried.op <> 'read'
+    ) AS recent ORDER BY recent.rev DESC, recent.id DESC LIMIT 1
+  ) AS newest{{which}};
+END
+"""  # noqa: S608  composed of constants
+
 NEWEST_CHANGES = Function(
     name="newest_changes",
     arguments="types text[], ids text[]",
@@ -444,25 +464,7 @@ NEWEST_CHANGES = Function(
     execute_by=("web", "gateway", "worker"),
     # One plan for every call: planned anew for each, the partitions of seven years cost eight milliseconds a look.
     settings="SET plan_cache_mode = force_generic_plan",
-    source=f"""
-BEGIN
-  -- By id first, which finds the newest partition, and then by revision: clocks of two hosts may differ.
-  RETURN QUERY SELECT newest.* FROM unnest(types, ids) AS wanted (type, id) CROSS JOIN LATERAL (
-    SELECT recent.* FROM (SELECT recent.* FROM (
-      SELECT event.* FROM audit.event AS event
-      WHERE event.workspace_id = audit.ws() AND event.object_id = wanted.id AND event.object_type = wanted.type
-        AND event.op <> 'read'
-      ORDER BY event.id DESC LIMIT {_RECENT_CHANGES}
-    ) AS recent
-    UNION ALL
-    -- Of a month that left the log.
-    SELECT carried.* FROM audit.carried AS carried
-    WHERE carried.workspace_id = audit.ws() AND carried.object_id = wanted.id AND carried.object_type = wanted.type
-      AND carried.op <> 'read'
-    ) AS recent ORDER BY recent.rev DESC, recent.id DESC LIMIT 1
-  ) AS newest;
-END
-""",  # noqa: S608  composed of constants
+    source=_NEWEST_CHANGES_SOURCE.format(log="= audit.ws()", which=""),
 )
 
 NEWEST_ACCOUNT_CHANGES = Function(
@@ -474,20 +476,5 @@ NEWEST_ACCOUNT_CHANGES = Function(
     definer=True,
     execute_by=("web",),
     settings="SET plan_cache_mode = force_generic_plan",
-    source=f"""
-BEGIN
-  RETURN QUERY SELECT newest.* FROM unnest(ids) AS wanted (id) CROSS JOIN LATERAL (
-    SELECT recent.* FROM (SELECT recent.* FROM (
-      SELECT event.* FROM audit.event AS event
-      WHERE event.workspace_id IS NULL AND event.object_id = wanted.id AND event.object_type = 'user' AND event.op <> 'read'
-      ORDER BY event.id DESC LIMIT {_RECENT_CHANGES}
-    ) AS recent
-    UNION ALL
-    SELECT carried.* FROM audit.carried AS carried
-    WHERE carried.workspace_id IS NULL AND carried.object_id = wanted.id AND carried.object_type = 'user'
-      AND carried.op <> 'read'
-    ) AS recent ORDER BY recent.rev DESC, recent.id DESC LIMIT 1
-  ) AS newest WHERE 'user' = ANY (types);
-END
-""",  # noqa: S608  composed of constants
+    source=_NEWEST_CHANGES_SOURCE.format(log="IS NULL", which=" WHERE newest.object_type = 'user'"),
 )

@@ -20,17 +20,12 @@ def _own_attempts(own_rate_limits):
 
 
 @pytest.fixture
-def person(db):
-    return factories.make_member(factories.make_workspace(), roles={"admin"})
+def account(db):
+    return User.objects.get(pk=factories.make_member(factories.make_workspace(), roles={"admin"}).id)
 
 
 @pytest.fixture
-def email(person):
-    return User.objects.get(pk=person.id).email
-
-
-@pytest.fixture
-def other(person):
+def other(db):
     made = factories.make_member(factories.make_workspace(), roles={"admin"})
     account = User.objects.get(pk=made.id)
     with transaction.atomic():
@@ -44,31 +39,33 @@ def told(instance_events):
     return [(event.object_type, event.object_id) for event in instance_events(Event.AUDIT_ROW_ALTERED)]
 
 
-def test_a_swapped_password_signs_nobody_in_and_is_told(email, person, other, instance_events):
+def test_a_swapped_password_signs_nobody_in_and_is_told(account, other, instance_events):
     with unguarded("workspaces_user") as owner:
         owner.execute(
             "UPDATE workspaces_user SET password = (SELECT password FROM workspaces_user WHERE id = %s) WHERE id = %s",
-            [other.pk, person.id],
+            [other.pk, account.pk],
         )
-    assert sign_in(browser(), email, "another-good-password").status_code == 200
+    assert sign_in(browser(), account.email, "another-good-password").status_code == 200
     assert instance_events(Event.AUTH_LOGIN_SUCCEEDED) == []
-    assert told(instance_events) == [("user", person.id)]
+    assert told(instance_events) == [("user", str(account.pk))]
     assert sign_in(browser(), other.email, "another-good-password").status_code == 302
 
 
 @pytest.mark.parametrize("revision", ["audit_rev", "audit_rev + 1", "audit_rev - 1"])
-def test_nor_does_a_swapped_address_at_any_revision(email, person, other, instance_events, revision):
+def test_nor_does_a_swapped_address_at_any_revision(account, other, instance_events, revision):
     with unguarded("workspaces_user") as owner:
-        owner.execute("UPDATE workspaces_user SET email = 'gone@example.com' WHERE id = %s", [person.id])
-        owner.execute(f"UPDATE workspaces_user SET email = %s, audit_rev = {revision} WHERE id = %s", [email, other.pk])
-    assert sign_in(browser(), email, "another-good-password").status_code == 200
+        owner.execute("UPDATE workspaces_user SET email = 'gone@example.com' WHERE id = %s", [account.pk])
+        owner.execute(
+            f"UPDATE workspaces_user SET email = %s, audit_rev = {revision} WHERE id = %s", [account.email, other.pk]
+        )
+    assert sign_in(browser(), account.email, "another-good-password").status_code == 200
     assert instance_events(Event.AUTH_LOGIN_SUCCEEDED) == []
     assert told(instance_events) == [("user", str(other.pk))]
 
 
-def test_put_back_the_account_opens_again(email, person):
-    known = User.objects.get(pk=person.id).name
+def test_put_back_the_account_opens_again(account):
+    known = account.name
     for name, status in (("somebody else", 200), (known, 302)):
         with unguarded("workspaces_user") as owner:
-            owner.execute("UPDATE workspaces_user SET name = %s WHERE id = %s", [name, person.id])
-        assert sign_in(browser(), email).status_code == status
+            owner.execute("UPDATE workspaces_user SET name = %s WHERE id = %s", [name, account.pk])
+        assert sign_in(browser(), account.email).status_code == status
