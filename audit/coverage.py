@@ -1,6 +1,7 @@
 """No change without its event: the functions behind the guards of every governed table."""
 
-from audit.functions import CLOCK_TOLERANCE, Function
+from audit.acceptance import CLOCK_TOLERANCE
+from audit.functions import Function
 from provenance.postgres.refusals import STALE, UNAUDITED
 
 COUNT_REVISION = Function(
@@ -154,8 +155,10 @@ END
 """,
 )
 
+FUNCTIONS = (COUNT_REVISION, KEEP_WORKSPACE, ONLY_CHANGED)
 
-def coverage(partition: str) -> Function:
+
+def require_event(partition: str) -> Function:
     """The trigger behind every governed table, with the partition in which it looks first."""
     return Function(
         name="require_event",

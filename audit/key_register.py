@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from audit.functions import ALGORITHM, SIGNERS
 from audit.judging import StoredEvent, flaw
+from audit.key_schema import ALGORITHM, SIGNERS
 from audit.notes import BadNote, LogKey
 from audit.signing import KeyRing
 from audit.succession import Succession

@@ -4,8 +4,9 @@ The limits stand in the functions and not in a setting, so that no process and n
 below them. Each function wants the event that tells of it in its own transaction; what it takes shows afterwards.
 """
 
-from audit.functions import OF_THE_LOG, Function
+from audit.functions import Function
 from audit.retention_classes import SEVEN_YEARS_DAYS, RetentionClass
+from audit.taxonomy import OF_THE_LOG
 from provenance.postgres.refusals import UNAUDITED
 
 YEARS_KEPT = 7

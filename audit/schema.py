@@ -3,28 +3,17 @@
 The migration runs it and readiness compares the database with it, so a function that somebody changed in place is found.
 """
 
-from audit import retention_schema, tree_schema
-from audit.coverage import COUNT_REVISION, KEEP_WORKSPACE, ONLY_CHANGED, coverage
-from audit.functions import (
-    ACCEPT_EVENT,
-    ALGORITHM,
-    LEARN_TELLERS,
-    NEWEST_ACCOUNT_CHANGES,
-    NEWEST_CHANGES,
-    ONLY_COUNT,
-    ONLY_END,
-    ONLY_ERASE,
-    REFUSAL_TOLD,
-    REFUSE,
-    SIGNERS,
-    STORE,
-    TOLD_KEY,
-    UUID_FLOOR,
-    UUID_TIME,
-    WS,
-    Function,
-    of_an_event,
+from audit import (
+    acceptance,
+    coverage,
+    functions,
+    key_schema,
+    newest_changes,
+    refusal_schema,
+    retention_schema,
+    tree_schema,
 )
+from audit.functions import Function
 
 MONTHS_AHEAD = 2
 MONTHLY = ("audit.event", "audit.detail")
@@ -73,63 +62,31 @@ BEGIN
   part := pg_catalog.to_char(pg_catalog.now() AT TIME ZONE 'UTC', '"event_"YYYY_MM');
   IF NOT EXISTS (SELECT FROM pg_catalog.pg_proc WHERE oid = pg_catalog.to_regproc('audit.require_event')
                  AND pg_catalog.strpos(prosrc, pg_catalog.format('audit.%I AS', part)) > 0) THEN
-    EXECUTE pg_catalog.replace($template${coverage(_PARTITION_PLACEHOLDER).create()}$template$,
+    EXECUTE pg_catalog.replace($template${coverage.require_event(_PARTITION_PLACEHOLDER).create()}$template$,
       '{_PARTITION_PLACEHOLDER}', part);
-    EXECUTE pg_catalog.replace($template${of_an_event(_PARTITION_PLACEHOLDER).create()}$template$,
+    EXECUTE pg_catalog.replace($template${acceptance.of_an_event(_PARTITION_PLACEHOLDER).create()}$template$,
       '{_PARTITION_PLACEHOLDER}', part);
   END IF;
 END
 """,  # noqa: S608  composed of constants
 )
 
+_SUBJECTS = (key_schema, refusal_schema, tree_schema, retention_schema)
+"""Each has tables, functions, triggers and rights of its own."""
 FUNCTIONS = (
-    WS,
-    UUID_TIME,
-    UUID_FLOOR,
-    ACCEPT_EVENT,
-    LEARN_TELLERS,
-    STORE,
-    REFUSE,
-    ONLY_ERASE,
-    ONLY_END,
-    TOLD_KEY,
-    NEWEST_ACCOUNT_CHANGES,
-    NEWEST_CHANGES,
-    ONLY_COUNT,
-    REFUSAL_TOLD,
-    COUNT_REVISION,
-    KEEP_WORKSPACE,
-    ONLY_CHANGED,
+    *(function for room in (functions, acceptance, newest_changes, coverage) for function in room.FUNCTIONS),
     ENSURE_PARTITIONS,
-    *tree_schema.FUNCTIONS,
-    *retention_schema.FUNCTIONS,
+    *(function for subject in _SUBJECTS for function in subject.FUNCTIONS),
 )
 """What readiness compares with the database, besides those that name the current month."""
 
 
 def of_the_month(partition: str) -> tuple[Function, ...]:
     """The functions that name the month, and are made anew with each."""
-    return coverage(partition), of_an_event(partition)
+    return coverage.require_event(partition), acceptance.of_an_event(partition)
 
 
-_TABLES = """
-CREATE TABLE audit.key (
-  kid text PRIMARY KEY CHECK (kid ~ '^[a-z]+-[1-9][0-9]*$'),
-  purpose text NOT NULL,
-  alg text NOT NULL,
-  -- Only this Postgres role may store events under the key id (T01).
-  db_role name,
-  -- The public part of an asymmetric key; a secret has none.
-  vkey text NOT NULL DEFAULT '',
-  -- For a log's key that replaced another: what the one before says of it (docs/audit-format.md, Rotation).
-  rotation text NOT NULL DEFAULT '',
-  not_before timestamptz NOT NULL DEFAULT now(),
-  not_after timestamptz,
-  -- A key of events has a role, and a key that the sealer adds signs none.
-  CHECK ((purpose = 'event') = (db_role IS NOT NULL))
-);
-{first_keys}
-
+TABLES = """
 -- Which process may make which change, as the rights on the guarded tables have it: it alone tells of one.
 CREATE TABLE audit.teller (
   db_role name NOT NULL,
@@ -180,34 +137,9 @@ CREATE TABLE audit.detail (
   erased_at timestamptz,
   CHECK ((erased_at IS NULL) = (salt IS NOT NULL AND body IS NOT NULL))
 ) PARTITION BY RANGE (event_id);
-
--- How often an unknown source was refused in one minute: the first refusals are events, the rest a count (T26).
-CREATE TABLE audit.refusal (
-  -- Bounded, so that no row of somebody who took a door over stops the next event that tells of refusals.
-  source text NOT NULL CHECK (length(source) <= 200),
-  minute timestamptz NOT NULL CHECK (isfinite(minute) AND extract(epoch FROM minute) > 0),
-  action text NOT NULL,
-  count bigint NOT NULL CHECK (count BETWEEN 1 AND 1000000000),
-  reported bigint NOT NULL CHECK (reported BETWEEN 0 AND count),
-  PRIMARY KEY (source, minute, action)
-);
 """
 
-TABLES = _TABLES.replace(
-    "{first_keys}",
-    "INSERT INTO audit.key (kid, purpose, alg, db_role) VALUES\n"
-    + ",\n".join(f"  ('{process}-1', 'event', '{ALGORITHM}', '{role}')" for process, role in SIGNERS.items())
-    + ";\n",
-)
-
 TRIGGERS = """
-CREATE TRIGGER audit_only_end BEFORE UPDATE OR DELETE ON audit.key FOR EACH ROW EXECUTE FUNCTION audit.only_end();
-ALTER TABLE audit.key ENABLE ALWAYS TRIGGER audit_only_end;
-CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit.key EXECUTE FUNCTION audit.refuse();
-ALTER TABLE audit.key ENABLE ALWAYS TRIGGER audit_no_truncate;
-CREATE CONSTRAINT TRIGGER audit_told AFTER INSERT ON audit.key DEFERRABLE INITIALLY DEFERRED
-  FOR EACH ROW WHEN (NEW.purpose = 'event') EXECUTE FUNCTION audit.told_key();
-ALTER TABLE audit.key ENABLE ALWAYS TRIGGER audit_told;
 CREATE TRIGGER audit_accept BEFORE INSERT ON audit.event FOR EACH ROW EXECUTE FUNCTION audit.accept_event();
 ALTER TABLE audit.event ENABLE ALWAYS TRIGGER audit_accept;
 CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE ON audit.event FOR EACH ROW EXECUTE FUNCTION audit.refuse();
@@ -220,16 +152,6 @@ CREATE TRIGGER audit_only_erase BEFORE UPDATE OR DELETE ON audit.detail FOR EACH
 ALTER TABLE audit.detail ENABLE ALWAYS TRIGGER audit_only_erase;
 CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit.detail EXECUTE FUNCTION audit.refuse();
 ALTER TABLE audit.detail ENABLE ALWAYS TRIGGER audit_no_truncate;
-CREATE TRIGGER audit_only_count BEFORE UPDATE OR DELETE ON audit.refusal FOR EACH ROW EXECUTE FUNCTION audit.only_count();
-ALTER TABLE audit.refusal ENABLE ALWAYS TRIGGER audit_only_count;
-CREATE CONSTRAINT TRIGGER audit_counts_told AFTER UPDATE OF reported ON audit.refusal DEFERRABLE INITIALLY DEFERRED
-  FOR EACH ROW WHEN (NEW.reported > OLD.reported) EXECUTE FUNCTION audit.refusal_told();
-ALTER TABLE audit.refusal ENABLE ALWAYS TRIGGER audit_counts_told;
-CREATE CONSTRAINT TRIGGER audit_count_taken AFTER DELETE ON audit.refusal DEFERRABLE INITIALLY DEFERRED
-  FOR EACH ROW WHEN (OLD.count > OLD.reported) EXECUTE FUNCTION audit.refusal_told();
-ALTER TABLE audit.refusal ENABLE ALWAYS TRIGGER audit_count_taken;
-CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit.refusal EXECUTE FUNCTION audit.refuse();
-ALTER TABLE audit.refusal ENABLE ALWAYS TRIGGER audit_no_truncate;
 """
 
 # CASE, because it alone fixes the order: audit.ws() raises where no workspace is in scope, and the instance log has none.
@@ -241,8 +163,6 @@ GRANT USAGE ON SCHEMA audit TO prov_web, prov_gateway, prov_worker, prov_sealer,
 GRANT SELECT, INSERT ON audit.event, audit.detail TO prov_web, prov_gateway, prov_worker;
 GRANT SELECT ON audit.event, audit.detail TO prov_audit_read;
 GRANT SELECT ON audit.teller TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read, prov_retention;
-GRANT SELECT ON audit.key TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read;
-GRANT SELECT, INSERT, UPDATE (count, reported), DELETE ON audit.refusal TO prov_web, prov_gateway;
 GRANT SELECT ON public.django_migrations TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read, prov_retention;
 """
 
@@ -265,10 +185,10 @@ CREATE POLICY reader ON audit.{table} FOR SELECT TO prov_audit_read
 
 def install() -> str:
     """The schema with its tables, functions, triggers and first partitions, in the order in which they can be made."""
-    functions = "\n".join(function.create() for function in (*FUNCTIONS, of_an_event("event")))
-    tables = TABLES + tree_schema.TABLES + retention_schema.TABLES
-    triggers = TRIGGERS + tree_schema.TRIGGERS + retention_schema.TRIGGERS
-    return f"CREATE SCHEMA audit;\n{tables}\n{functions}\n{triggers}\nSELECT audit.ensure_partitions();"
+    made = "\n".join(function.create() for function in (*FUNCTIONS, acceptance.of_an_event("event")))
+    tables = TABLES + "".join(subject.TABLES for subject in _SUBJECTS)
+    triggers = TRIGGERS + "".join(subject.TRIGGERS for subject in _SUBJECTS)
+    return f"CREATE SCHEMA audit;\n{tables}\n{made}\n{triggers}\nSELECT audit.ensure_partitions();"
 
 
 def walls() -> str:
@@ -279,4 +199,4 @@ def walls() -> str:
         refusal="action = 'authz.denied' AND outcome = 'blocked'",
         alarm="action IN ('audit.guard_missing', 'audit.sealing_stalled', 'audit.partition_missing') AND actor_type = 'system'",
     ) + _POLICIES.format(table="detail", refusal="true", alarm="true")
-    return RIGHTS.format(policies=policies) + tree_schema.RIGHTS + retention_schema.RIGHTS
+    return RIGHTS.format(policies=policies) + "".join(subject.RIGHTS for subject in _SUBJECTS)

@@ -421,3 +421,7 @@ DECISIONS = frozenset(
     }
 )
 """What only people say, where they sign in: events of no process but web (T01)."""
+OF_THE_HOST = (Event.AUDIT_KEY_ROTATED, Event.AUDIT_KEYS_BACKED_UP, Event.AUDIT_KEYS_RESTORED)
+"""What is told by whoever keeps the keys, on the host, as the migrator and under any of the keys. Nobody else tells it."""
+OF_THE_LOG = (Event.AUDIT_DETAIL_ERASED, Event.AUDIT_PARTITION_EXPIRED, Event.AUDIT_KEY_ROTATED)
+"""By what these tell, the log is verified: what may be missing from it, and who may sign. They outlive their month."""

@@ -4,7 +4,8 @@ Leaves and tiles are filled by COPY, which Postgres refuses where row security a
 nobody but the sealer reaches them, and readers go through functions that look at the workspace themselves.
 """
 
-from audit.functions import OF_THE_LOG, Function
+from audit.functions import Function
+from audit.taxonomy import OF_THE_LOG
 from provenance.postgres.refusals import UNAUDITED
 
 READERS = ("web", "worker", "audit_read")

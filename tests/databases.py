@@ -20,6 +20,7 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from psycopg import sql
 
+from audit import schema
 from provenance.home import Home
 from provenance.postgres.refusals import UnauditedChange
 from provenance.roles import LOGIN_ROLES, RUNTIME_ROLES, ensure_roles, grant_database, in_database
@@ -200,17 +201,9 @@ def _point(name: str, user: str, password: str, *, assume_role: str | None) -> N
 def _fingerprint() -> str:
     """What the template was made from: our migrations and walls, and the versions of the packages that bring tables."""
     parts = [f"{package} {version(package)}" for package in ("django", "django-allauth")]
-    files = [
-        *sorted(CHECKOUT.glob("*/migrations/*.py")),
-        *(
-            CHECKOUT / "audit" / name
-            for name in (
-                *("guard.py", "schema.py", "tree_schema.py", "functions.py", "coverage.py"),
-                *("retention_schema.py", "retention_classes.py"),
-            )
-        ),
-    ]
+    files = [*sorted(CHECKOUT.glob("*/migrations/*.py")), CHECKOUT / "audit" / "guard.py"]
     parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    parts += [schema.install(), schema.walls()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
