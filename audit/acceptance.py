@@ -13,8 +13,6 @@ _ROLES = "{" + ",".join(RUNTIME_ROLES.values()) + "}"
 
 ACCEPT_EVENT = Function(
     name="accept_event",
-    arguments="",
-    returns="trigger",
     definer=True,
     source=f"""
 DECLARE
@@ -168,18 +166,18 @@ END
 """,
 )
 
+_IS_BOUND_TO_IT = """event.id = NEW.event_id AND event.xid = pg_catalog.pg_current_xact_id()
+    AND event.workspace_id IS NOT DISTINCT FROM NEW.workspace_id AND event.body::jsonb ->> 'detail' IS NOT NULL"""
 _OF_AN_EVENT_SOURCE = f"""
 BEGIN
   -- The month's partition by its name, as coverage has it: looking for it costs more than all the rest.
   PERFORM FROM audit.{{partition}} AS event
-  WHERE event.id = NEW.event_id AND event.xid = pg_catalog.pg_current_xact_id()
-    AND event.workspace_id IS NOT DISTINCT FROM NEW.workspace_id AND event.body::jsonb ->> 'detail' IS NOT NULL;
+  WHERE {_IS_BOUND_TO_IT};
   IF FOUND THEN
     RETURN NULL;
   END IF;
   PERFORM FROM audit.event AS event
-  WHERE event.id = NEW.event_id AND event.xid = pg_catalog.pg_current_xact_id()
-    AND event.workspace_id IS NOT DISTINCT FROM NEW.workspace_id AND event.body::jsonb ->> 'detail' IS NOT NULL;
+  WHERE {_IS_BOUND_TO_IT};
   IF NOT FOUND THEN
     RAISE EXCEPTION 'the detail of event % is not accepted: no event of this transaction is bound to it', NEW.event_id
       USING ERRCODE = '{NOT_ACCEPTED}';
@@ -193,8 +191,6 @@ def of_an_event(partition: str) -> Function:
     """The trigger behind every detail, with the partition in which it looks first."""
     return Function(
         name="of_an_event",
-        arguments="",
-        returns="trigger",
         # The instance log may be written by who may not read it.
         definer=True,
         source=_OF_AN_EVENT_SOURCE.replace("{partition}", partition),
@@ -203,8 +199,6 @@ def of_an_event(partition: str) -> Function:
 
 ONLY_ERASE = Function(
     name="only_erase",
-    arguments="",
-    returns="trigger",
     source=f"""
 BEGIN
   -- Erasure takes body and salt and leaves the row, so that it shows. Everything else stays as it was written.

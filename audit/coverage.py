@@ -6,8 +6,6 @@ from provenance.postgres.refusals import STALE, UNAUDITED
 
 COUNT_REVISION = Function(
     name="count_revision",
-    arguments="",
-    returns="trigger",
     source=f"""
 BEGIN
   IF TG_OP = 'INSERT' THEN
@@ -33,8 +31,6 @@ END
 
 KEEP_WORKSPACE = Function(
     name="keep_workspace",
-    arguments="",
-    returns="trigger",
     source=f"""
 BEGIN
   -- A statement may change the scope while it runs, so that row security reads a row in one workspace and lets it be
@@ -44,6 +40,11 @@ END
 """,
 )
 
+_TELLS_IT = """event.xid = pg_catalog.pg_current_xact_id() AND event.object_id = wanted_id AND event.rev = wanted_rev
+    AND event.object_type = wanted_type AND event.op = wanted_op AND event.action = ANY (allowed)
+    AND event.workspace_id IS NOT DISTINCT FROM wanted_workspace
+    AND (wanted_run IS NULL OR event.run_id = wanted_run)
+    AND (wanted_op <> 'update' OR audit.only_changed(pg_catalog.to_jsonb(OLD), pg_catalog.to_jsonb(NEW), event.changed))"""
 _COVERAGE_SOURCE = f"""
 DECLARE
   -- Arguments: type of object, the events that may cover a change, 'workspace' or 'instance', and 'run' for a table
@@ -83,22 +84,14 @@ BEGIN
 
   -- The month's partition by its name: the planner need not look for it (1.17 instead of 1.65 of the unguarded cost).
   PERFORM FROM audit.{{partition}} AS event
-  WHERE event.xid = pg_catalog.pg_current_xact_id() AND event.object_id = wanted_id AND event.rev = wanted_rev
-    AND event.object_type = wanted_type AND event.op = wanted_op AND event.action = ANY (allowed)
-    AND event.workspace_id IS NOT DISTINCT FROM wanted_workspace
-    AND (wanted_run IS NULL OR event.run_id = wanted_run)
-    AND (wanted_op <> 'update' OR audit.only_changed(pg_catalog.to_jsonb(OLD), pg_catalog.to_jsonb(NEW), event.changed));
+  WHERE {_TELLS_IT};
   IF FOUND THEN
     RETURN NULL;
   END IF;
   -- The edge of a month, or partitions made late: the event may be in a neighbor.
   PERFORM FROM audit.event AS event
   WHERE event.id >= audit.uuid_floor(pg_catalog.now() - interval '{CLOCK_TOLERANCE}' * 2)
-    AND event.xid = pg_catalog.pg_current_xact_id() AND event.object_id = wanted_id AND event.rev = wanted_rev
-    AND event.object_type = wanted_type AND event.op = wanted_op AND event.action = ANY (allowed)
-    AND event.workspace_id IS NOT DISTINCT FROM wanted_workspace
-    AND (wanted_run IS NULL OR event.run_id = wanted_run)
-    AND (wanted_op <> 'update' OR audit.only_changed(pg_catalog.to_jsonb(OLD), pg_catalog.to_jsonb(NEW), event.changed));
+    AND {_TELLS_IT};
   IF FOUND THEN
     RETURN NULL;
   END IF;
@@ -162,8 +155,6 @@ def require_event(partition: str) -> Function:
     """The trigger behind every governed table, with the partition in which it looks first."""
     return Function(
         name="require_event",
-        arguments="",
-        returns="trigger",
         definer=True,
         source=_COVERAGE_SOURCE.replace("{partition}", partition),
     )

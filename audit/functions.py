@@ -14,12 +14,12 @@ TENANT_ROLES = ("web", "gateway", "worker", "audit_read")
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function in the schema `audit`, as it must be."""
+    """A function in the schema `audit`, as it must be. Without anything else said, one that a trigger asks."""
 
     name: str
-    arguments: str
-    returns: str
     source: str
+    arguments: str = ""
+    returns: str = "trigger"
     execute_by: tuple[str, ...] = ()
     definer: bool = False
     volatility: str = "VOLATILE"
@@ -59,7 +59,6 @@ class Function:
 
 WS = Function(
     name="ws",
-    arguments="",
     returns="uuid",
     volatility="STABLE",
     fixes_search_path=False,
@@ -109,8 +108,6 @@ END
 
 REFUSE = Function(
     name="refuse",
-    arguments="",
-    returns="trigger",
     source=f"""
 BEGIN
   RAISE EXCEPTION '% on %.% is refused: its rows are written once and stay', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME

@@ -1,6 +1,7 @@
 """The register of keys (`audit.key`) as SQL: who may sign, and that a key is only ever ended."""
 
 from audit.functions import Function
+from audit.tables import at_commit, before, no_truncate
 from audit.taxonomy import Event
 from provenance.postgres.refusals import UNAUDITED
 
@@ -17,8 +18,6 @@ SIGNERS = {
 
 ONLY_END = Function(
     name="only_end",
-    arguments="",
-    returns="trigger",
     source=f"""
 BEGIN
   -- A key may be given an end, or an earlier one. Later than it was, somebody who stole it could sign on.
@@ -34,8 +33,6 @@ END
 
 TOLD_KEY = Function(
     name="told_key",
-    arguments="",
-    returns="trigger",
     definer=True,
     source=f"""
 BEGIN
@@ -72,15 +69,11 @@ INSERT INTO audit.key (kid, purpose, alg, db_role) VALUES
 {_FIRST_KEYS};
 """  # noqa: S608  composed of constants
 
-TRIGGERS = """
-CREATE TRIGGER audit_only_end BEFORE UPDATE OR DELETE ON audit.key FOR EACH ROW EXECUTE FUNCTION audit.only_end();
-ALTER TABLE audit.key ENABLE ALWAYS TRIGGER audit_only_end;
-CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit.key EXECUTE FUNCTION audit.refuse();
-ALTER TABLE audit.key ENABLE ALWAYS TRIGGER audit_no_truncate;
-CREATE CONSTRAINT TRIGGER audit_told AFTER INSERT ON audit.key DEFERRABLE INITIALLY DEFERRED
-  FOR EACH ROW WHEN (NEW.purpose = 'event') EXECUTE FUNCTION audit.told_key();
-ALTER TABLE audit.key ENABLE ALWAYS TRIGGER audit_told;
-"""
+TRIGGERS = (
+    before("key", "audit_only_end", "UPDATE OR DELETE", ONLY_END)
+    + no_truncate("key")
+    + at_commit("key", "audit_told", "INSERT", TOLD_KEY, when="NEW.purpose = 'event'")
+)
 
 RIGHTS = """
 GRANT SELECT ON audit.key TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read;

@@ -1,12 +1,11 @@
 """Counts of refusals (`audit.refusal`) as SQL: they only go up, and no count is told or taken without its event."""
 
 from audit.functions import Function
+from audit.tables import at_commit, before, no_truncate
 from provenance.postgres.refusals import UNAUDITED
 
 ONLY_COUNT = Function(
     name="only_count",
-    arguments="",
-    returns="trigger",
     source=f"""
 BEGIN
   -- Counts of refusals go up. What is told goes up in its own minute, and the row goes when that minute is over: never both
@@ -27,8 +26,6 @@ END
 
 REFUSAL_TOLD = Function(
     name="refusal_told",
-    arguments="",
-    returns="trigger",
     # The instance log may be written by who may not read it.
     definer=True,
     source=f"""
@@ -71,18 +68,12 @@ CREATE TABLE audit.refusal (
 );
 """
 
-TRIGGERS = """
-CREATE TRIGGER audit_only_count BEFORE UPDATE OR DELETE ON audit.refusal FOR EACH ROW EXECUTE FUNCTION audit.only_count();
-ALTER TABLE audit.refusal ENABLE ALWAYS TRIGGER audit_only_count;
-CREATE CONSTRAINT TRIGGER audit_counts_told AFTER UPDATE OF reported ON audit.refusal DEFERRABLE INITIALLY DEFERRED
-  FOR EACH ROW WHEN (NEW.reported > OLD.reported) EXECUTE FUNCTION audit.refusal_told();
-ALTER TABLE audit.refusal ENABLE ALWAYS TRIGGER audit_counts_told;
-CREATE CONSTRAINT TRIGGER audit_count_taken AFTER DELETE ON audit.refusal DEFERRABLE INITIALLY DEFERRED
-  FOR EACH ROW WHEN (OLD.count > OLD.reported) EXECUTE FUNCTION audit.refusal_told();
-ALTER TABLE audit.refusal ENABLE ALWAYS TRIGGER audit_count_taken;
-CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit.refusal EXECUTE FUNCTION audit.refuse();
-ALTER TABLE audit.refusal ENABLE ALWAYS TRIGGER audit_no_truncate;
-"""
+TRIGGERS = (
+    before("refusal", "audit_only_count", "UPDATE OR DELETE", ONLY_COUNT)
+    + at_commit("refusal", "audit_counts_told", "UPDATE OF reported", REFUSAL_TOLD, when="NEW.reported > OLD.reported")
+    + at_commit("refusal", "audit_count_taken", "DELETE", REFUSAL_TOLD, when="OLD.count > OLD.reported")
+    + no_truncate("refusal")
+)
 
 RIGHTS = """
 GRANT SELECT, INSERT, UPDATE (count, reported), DELETE ON audit.refusal TO prov_web, prov_gateway;

@@ -6,6 +6,7 @@ below them. Each function wants the event that tells of it in its own transactio
 
 from audit.functions import Function
 from audit.retention_classes import SEVEN_YEARS_DAYS, RetentionClass
+from audit.tables import read_by_auditors, written_once
 from audit.taxonomy import OF_THE_LOG
 from provenance.postgres.refusals import UNAUDITED
 
@@ -17,6 +18,13 @@ RUNS = ("run", "step")
 def _by_class(attribute: str) -> str:
     cases = " ".join(f"WHEN '{item.value}' THEN {getattr(item, attribute)}" for item in RetentionClass)
     return f"CASE class {cases} ELSE {SEVEN_YEARS_DAYS} END"
+
+
+def _out_of_time(workspace: str, name: str) -> str:
+    """Whether a detail is older than its retention class keeps it there."""
+    return f"""
+        detail.event_id < audit.uuid_floor(
+          pg_catalog.now() - pg_catalog.make_interval(days => audit.kept_days({workspace}, {name})))"""
 
 
 KEPT_DAYS = Function(
@@ -58,16 +66,15 @@ DUE_DETAILS = Function(
     definer=True,
     volatility="STABLE",
     execute_by=("worker",),
-    source="""
+    source=f"""
 BEGIN
   RETURN QUERY SELECT detail.event_id FROM audit.detail AS detail
     WHERE detail.workspace_id = audit.ws() AND detail.retention_class = class AND detail.erased_at IS NULL
-      AND detail.event_id < audit.uuid_floor(
-        pg_catalog.now() - pg_catalog.make_interval(days => audit.kept_days(audit.ws(), class)))
+      AND {_out_of_time("audit.ws()", "class")}
       AND NOT audit.is_held(detail.workspace_id, detail.event_id)
     ORDER BY detail.event_id LIMIT most;
 END
-""",
+""",  # noqa: S608  composed of constants
 )
 
 DUE_WORKSPACES = Function(
@@ -77,7 +84,7 @@ DUE_WORKSPACES = Function(
     definer=True,
     volatility="STABLE",
     execute_by=("worker",),
-    source="""
+    source=f"""
 BEGIN
   -- Before any workspace is in scope: ids and nothing else (T09).
   RETURN QUERY SELECT DISTINCT log.workspace_id FROM audit.log AS log CROSS JOIN unnest(classes) AS class (name)
@@ -86,19 +93,24 @@ BEGIN
                       AND hold.released_at IS NULL AND hold.scope_kind = 'workspace')
       AND EXISTS (SELECT FROM audit.detail AS detail WHERE detail.workspace_id = log.workspace_id
         AND detail.retention_class = class.name AND detail.erased_at IS NULL
-        AND detail.event_id < audit.uuid_floor(
-          pg_catalog.now() - pg_catalog.make_interval(days => audit.kept_days(log.workspace_id, class.name))));
+        AND {_out_of_time("log.workspace_id", "class.name")});
 END
-""",
+""",  # noqa: S608  composed of constants
 )
 
-_TOLD = """
-  IF NOT EXISTS (SELECT FROM audit.event AS event WHERE event.id >= audit.uuid_floor(pg_catalog.now() - interval '10 minutes')
-                 AND event.xid = pg_catalog.pg_current_xact_id() AND event.action = '{action}'
+_OF_THIS_TRANSACTION = """
+    event.id >= audit.uuid_floor(pg_catalog.now() - interval '10 minutes') AND event.xid = pg_catalog.pg_current_xact_id()"""
+"""The id alone keeps Postgres from looking through the months."""
+
+
+def _told(action: str, workspace: str) -> str:
+    return f"""
+  IF NOT EXISTS (SELECT FROM audit.event AS event WHERE {_OF_THIS_TRANSACTION} AND event.action = '{action}'
                  AND event.workspace_id IS NOT DISTINCT FROM {workspace}) THEN
-    RAISE EXCEPTION 'nothing is erased: no event {action} of this transaction tells of it' USING ERRCODE = '{code}';
+    RAISE EXCEPTION 'nothing is erased: no event {action} of this transaction tells of it' USING ERRCODE = '{UNAUDITED}';
   END IF;
-"""
+"""  # noqa: S608  composed of constants
+
 
 ERASE_DETAILS = Function(
     name="erase_details",
@@ -110,11 +122,10 @@ ERASE_DETAILS = Function(
 DECLARE
   erased bigint;
 BEGIN
-{_TOLD.format(action="audit.detail_erased", workspace="audit.ws()", code=UNAUDITED)}
+{_told("audit.detail_erased", "audit.ws()")}
   UPDATE audit.detail AS detail SET salt = NULL, body = NULL, erased_at = pg_catalog.now()
     WHERE detail.event_id = ANY (ids) AND detail.workspace_id = audit.ws() AND detail.erased_at IS NULL
-      AND detail.event_id < audit.uuid_floor(pg_catalog.now()
-        - pg_catalog.make_interval(days => audit.kept_days(detail.workspace_id, detail.retention_class)))
+      AND {_out_of_time("detail.workspace_id", "detail.retention_class")}
       AND NOT audit.is_held(detail.workspace_id, detail.event_id);
   GET DIAGNOSTICS erased = ROW_COUNT;
   IF erased <> pg_catalog.cardinality(ids) THEN
@@ -140,15 +151,14 @@ DECLARE
 BEGIN
   -- What somebody did, what was done to the named objects, and whatever else holds their address.
   IF of_instance THEN
-{_TOLD.format(action="user.deleted", workspace="NULL::uuid", code=UNAUDITED)}
+{_told("user.deleted", "NULL::uuid")}
   ELSE
-{_TOLD.format(action="member.erased", workspace="place", code=UNAUDITED)}
+{_told("member.erased", "place")}
   END IF;
   -- Of exactly this person, and of what this transaction told: a hijacked web must not empty the log by one call.
   told := ARRAY(
     SELECT event.object_id FROM audit.event AS event
-    WHERE event.id >= audit.uuid_floor(pg_catalog.now() - interval '10 minutes')
-      AND event.xid = pg_catalog.pg_current_xact_id() AND event.workspace_id IS NOT DISTINCT FROM place
+    WHERE {_OF_THIS_TRANSACTION} AND event.workspace_id IS NOT DISTINCT FROM place
       AND event.action IN ('member.erased', 'user.deleted'));
   IF NOT objects <@ told
      OR of_instance AND NOT person::text = ANY (told)
@@ -177,11 +187,11 @@ END
 """,  # noqa: S608  composed of constants
 )
 
-_MONTH = """
+_MONTH = f"""
   IF month !~ '^event_[0-9]{{4}}_[0-9]{{2}}$' OR NOT EXISTS (
     SELECT FROM pg_catalog.pg_inherits WHERE inhparent = 'audit.event'::regclass
       AND inhrelid = pg_catalog.to_regclass(pg_catalog.format('audit.%I', month))) THEN
-    RAISE EXCEPTION '% is no month of the log', month USING ERRCODE = '{code}';
+    RAISE EXCEPTION '% is no month of the log', month USING ERRCODE = '{UNAUDITED}';
   END IF;
 """
 
@@ -194,7 +204,7 @@ MONTH_RANGES = Function(
     execute_by=("retention",),
     source=f"""
 BEGIN
-{_MONTH.format(code=UNAUDITED)}
+{_MONTH}
   -- Runs of leaves between which no event of another month stands: of these, and of no others, the events may be missing.
   RETURN QUERY EXECUTE pg_catalog.format($query$
     WITH place AS (
@@ -235,7 +245,7 @@ DECLARE
   events bigint;
   details text := pg_catalog.replace(month, 'event_', 'detail_');
 BEGIN
-{_MONTH.format(code=UNAUDITED)}
+{_MONTH}
   -- From the bound that Postgres itself keeps to, and not from the name.
   SELECT audit.uuid_time((pg_catalog.regexp_match(
       pg_catalog.pg_get_expr(relpartbound, oid), 'TO \\(''(.*?)''\\)'))[1]::uuid) INTO STRICT ends
@@ -261,8 +271,7 @@ BEGIN
   IF unsealed > 0 THEN
     RAISE EXCEPTION '% may not leave the log: % events of it are not sealed', month, unsealed USING ERRCODE = '{UNAUDITED}';
   END IF;
-  PERFORM FROM audit.event WHERE event.id >= audit.uuid_floor(pg_catalog.now() - interval '10 minutes')
-    AND event.xid = pg_catalog.pg_current_xact_id() AND event.action = 'audit.partition_expired'
+  PERFORM FROM audit.event WHERE {_OF_THIS_TRANSACTION} AND event.action = 'audit.partition_expired'
     AND event.object_id = month AND event.workspace_id IS NULL;
   IF NOT FOUND THEN
     RAISE EXCEPTION '% stays: no event of this transaction tells that it leaves', month USING ERRCODE = '{UNAUDITED}';
@@ -327,27 +336,13 @@ CREATE TABLE audit.carried_detail (LIKE audit.detail);
 CREATE UNIQUE INDEX carried_detail_event ON audit.carried_detail (event_id);
 """
 
-TRIGGERS = """
-CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE ON audit.expired FOR EACH ROW EXECUTE FUNCTION audit.refuse();
-ALTER TABLE audit.expired ENABLE ALWAYS TRIGGER audit_immutable;
-CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit.expired EXECUTE FUNCTION audit.refuse();
-ALTER TABLE audit.expired ENABLE ALWAYS TRIGGER audit_no_truncate;
-CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE ON audit.carried FOR EACH ROW EXECUTE FUNCTION audit.refuse();
-ALTER TABLE audit.carried ENABLE ALWAYS TRIGGER audit_immutable;
-CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit.carried EXECUTE FUNCTION audit.refuse();
-ALTER TABLE audit.carried ENABLE ALWAYS TRIGGER audit_no_truncate;
-CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE ON audit.carried_detail FOR EACH ROW EXECUTE FUNCTION audit.refuse();
-ALTER TABLE audit.carried_detail ENABLE ALWAYS TRIGGER audit_immutable;
-CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit.carried_detail EXECUTE FUNCTION audit.refuse();
-ALTER TABLE audit.carried_detail ENABLE ALWAYS TRIGGER audit_no_truncate;
-"""
+TRIGGERS = written_once("expired", "carried", "carried_detail")
 
-RIGHTS = """
+RIGHTS = f"""
 GRANT SELECT ON audit.expired TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read, prov_retention;
 ALTER TABLE audit.carried ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON audit.carried FOR SELECT TO prov_web, prov_gateway, prov_worker USING (workspace_id = audit.ws());
-CREATE POLICY reader ON audit.carried FOR SELECT TO prov_audit_read
-  USING (CASE WHEN workspace_id IS NULL THEN true ELSE workspace_id = audit.ws() END);
+{read_by_auditors("carried")}
 CREATE POLICY sealer ON audit.carried FOR SELECT TO prov_sealer USING (true);
 GRANT SELECT ON audit.carried TO prov_web, prov_gateway, prov_worker, prov_audit_read, prov_sealer;
 ALTER TABLE audit.carried_detail ENABLE ROW LEVEL SECURITY;

@@ -11,6 +11,7 @@ from audit import (
     newest_changes,
     refusal_schema,
     retention_schema,
+    tables,
     tree_schema,
 )
 from audit.functions import Function
@@ -23,7 +24,6 @@ _PARTITION_PLACEHOLDER = "event_of_this_month"
 
 ENSURE_PARTITIONS = Function(
     name="ensure_partitions",
-    arguments="",
     quote="$maker$",
     returns="void",
     definer=True,
@@ -139,22 +139,14 @@ CREATE TABLE audit.detail (
 ) PARTITION BY RANGE (event_id);
 """
 
-TRIGGERS = """
-CREATE TRIGGER audit_accept BEFORE INSERT ON audit.event FOR EACH ROW EXECUTE FUNCTION audit.accept_event();
-ALTER TABLE audit.event ENABLE ALWAYS TRIGGER audit_accept;
-CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE ON audit.event FOR EACH ROW EXECUTE FUNCTION audit.refuse();
-ALTER TABLE audit.event ENABLE ALWAYS TRIGGER audit_immutable;
-CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit.event EXECUTE FUNCTION audit.refuse();
-ALTER TABLE audit.event ENABLE ALWAYS TRIGGER audit_no_truncate;
-CREATE TRIGGER audit_of_an_event AFTER INSERT ON audit.detail FOR EACH ROW EXECUTE FUNCTION audit.of_an_event();
-ALTER TABLE audit.detail ENABLE ALWAYS TRIGGER audit_of_an_event;
-CREATE TRIGGER audit_only_erase BEFORE UPDATE OR DELETE ON audit.detail FOR EACH ROW EXECUTE FUNCTION audit.only_erase();
-ALTER TABLE audit.detail ENABLE ALWAYS TRIGGER audit_only_erase;
-CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit.detail EXECUTE FUNCTION audit.refuse();
-ALTER TABLE audit.detail ENABLE ALWAYS TRIGGER audit_no_truncate;
-"""
+TRIGGERS = (
+    tables.before("event", "audit_accept", "INSERT", acceptance.ACCEPT_EVENT)
+    + tables.written_once("event")
+    + tables.after("detail", "audit_of_an_event", "INSERT", acceptance.of_an_event(""))
+    + tables.before("detail", "audit_only_erase", "UPDATE OR DELETE", acceptance.ONLY_ERASE)
+    + tables.no_truncate("detail")
+)
 
-# CASE, because it alone fixes the order: audit.ws() raises where no workspace is in scope, and the instance log has none.
 RIGHTS = """
 ALTER TABLE audit.event ENABLE ROW LEVEL SECURITY;
 ALTER TABLE audit.detail ENABLE ROW LEVEL SECURITY;
@@ -166,6 +158,7 @@ GRANT SELECT ON audit.teller TO prov_web, prov_gateway, prov_worker, prov_sealer
 GRANT SELECT ON public.django_migrations TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read, prov_retention;
 """
 
+# CASE, because it alone fixes the order: audit.ws() raises where no workspace is in scope, and the instance log has none.
 _POLICIES = """
 CREATE POLICY worker_reads ON audit.{table} FOR SELECT TO prov_worker USING (workspace_id = audit.ws());
 -- Into the instance log the leading worker writes what it finds wrong with the log itself, and nothing else.
@@ -178,17 +171,15 @@ CREATE POLICY gateway_writes ON audit.{table} FOR INSERT TO prov_gateway
 CREATE POLICY web_reads ON audit.{table} FOR SELECT TO prov_web USING (workspace_id = audit.ws());
 CREATE POLICY web_writes ON audit.{table} FOR INSERT TO prov_web
   WITH CHECK (CASE WHEN workspace_id IS NULL THEN true ELSE workspace_id = audit.ws() END);
-CREATE POLICY reader ON audit.{table} FOR SELECT TO prov_audit_read
-  USING (CASE WHEN workspace_id IS NULL THEN true ELSE workspace_id = audit.ws() END);
 """
 
 
 def install() -> str:
     """The schema with its tables, functions, triggers and first partitions, in the order in which they can be made."""
     made = "\n".join(function.create() for function in (*FUNCTIONS, acceptance.of_an_event("event")))
-    tables = TABLES + "".join(subject.TABLES for subject in _SUBJECTS)
+    stored = TABLES + "".join(subject.TABLES for subject in _SUBJECTS)
     triggers = TRIGGERS + "".join(subject.TRIGGERS for subject in _SUBJECTS)
-    return f"CREATE SCHEMA audit;\n{tables}\n{made}\n{triggers}\nSELECT audit.ensure_partitions();"
+    return f"CREATE SCHEMA audit;\n{stored}\n{made}\n{triggers}\nSELECT audit.ensure_partitions();"
 
 
 def walls() -> str:
@@ -199,4 +190,5 @@ def walls() -> str:
         refusal="action = 'authz.denied' AND outcome = 'blocked'",
         alarm="action IN ('audit.guard_missing', 'audit.sealing_stalled', 'audit.partition_missing') AND actor_type = 'system'",
     ) + _POLICIES.format(table="detail", refusal="true", alarm="true")
+    policies += tables.read_by_auditors("event") + tables.read_by_auditors("detail")
     return RIGHTS.format(policies=policies) + "".join(subject.RIGHTS for subject in _SUBJECTS)

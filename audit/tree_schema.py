@@ -5,6 +5,7 @@ nobody but the sealer reaches them, and readers go through functions that look a
 """
 
 from audit.functions import Function
+from audit.tables import before, no_truncate, read_by_auditors, written_once
 from audit.taxonomy import OF_THE_LOG
 from provenance.postgres.refusals import UNAUDITED
 
@@ -87,8 +88,6 @@ END
 
 ONLY_SIGN = Function(
     name="only_sign",
-    arguments="",
-    returns="trigger",
     source=f"""
 BEGIN
   -- A checkpoint gets its signatures once, after it is durable, and cosignatures are only added to.
@@ -106,7 +105,6 @@ END
 
 SEALING = Function(
     name="sealing",
-    arguments="",
     returns="TABLE (leased_until timestamptz, waiting uuid, sealed_at timestamptz, unsigned_since timestamptz)",
     definer=True,
     execute_by=(*READERS, "sealer"),
@@ -297,36 +295,25 @@ CREATE TABLE audit.status (
 );
 """
 
-_WRITTEN_ONCE = """
-CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE ON audit.{table} FOR EACH ROW EXECUTE FUNCTION audit.refuse();
-ALTER TABLE audit.{table} ENABLE ALWAYS TRIGGER audit_immutable;
-"""
-_NO_TRUNCATE = """
-CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit.{table} EXECUTE FUNCTION audit.refuse();
-ALTER TABLE audit.{table} ENABLE ALWAYS TRIGGER audit_no_truncate;
-"""
 TRIGGERS = (
-    "".join(_WRITTEN_ONCE.format(table=table) for table in ("log", "leaf", "tile"))
-    + "".join(_NO_TRUNCATE.format(table=table) for table in ("log", "leaf", "tile", "checkpoint"))
-    + """
-CREATE TRIGGER audit_only_sign BEFORE UPDATE OR DELETE ON audit.checkpoint
-  FOR EACH ROW EXECUTE FUNCTION audit.only_sign();
-ALTER TABLE audit.checkpoint ENABLE ALWAYS TRIGGER audit_only_sign;
-"""
+    written_once("log", "leaf", "tile")
+    + before("checkpoint", "audit_only_sign", "UPDATE OR DELETE", ONLY_SIGN)
+    + no_truncate("checkpoint")
 )
 
-_READ = """
-CREATE POLICY tenant ON audit.{table} FOR SELECT TO {tenants} USING (workspace_id = audit.ws());
-CREATE POLICY reader ON audit.{table} FOR SELECT TO prov_audit_read
-  USING (CASE WHEN workspace_id IS NULL THEN true ELSE workspace_id = audit.ws() END);
+
+def _readable(table: str) -> str:
+    return f"""
+ALTER TABLE audit.{table} ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON audit.{table} FOR SELECT TO prov_web, prov_worker USING (workspace_id = audit.ws());
+{read_by_auditors(table)}
 CREATE POLICY sealer ON audit.{table} TO prov_sealer USING (true) WITH CHECK (true);
 """
+
+
 RIGHTS = (
-    """
-ALTER TABLE audit.log ENABLE ROW LEVEL SECURITY;
-ALTER TABLE audit.checkpoint ENABLE ROW LEVEL SECURITY;
-"""
-    + "".join(_READ.format(table=table, tenants="prov_web, prov_worker") for table in ("log", "checkpoint"))
+    _readable("log")
+    + _readable("checkpoint")
     + """
 GRANT SELECT ON audit.log, audit.checkpoint TO prov_web, prov_worker, prov_audit_read;
 GRANT SELECT, INSERT ON audit.log, audit.leaf, audit.tile, audit.checkpoint TO prov_sealer;
