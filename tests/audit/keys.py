@@ -8,7 +8,7 @@ from django.db import connection, transaction
 
 from provenance.held_keys import LOG_FILES, Files, HeldKeys
 from provenance.home import Home, write_once
-from provenance.settings import MAC_KEYS_OF
+from provenance.role_keys import MAC_KEYS_OF
 from tests import databases
 from tests.audit.sealing import tamper
 

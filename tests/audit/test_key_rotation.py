@@ -20,7 +20,7 @@ from provenance.held_keys import Environment, Files, HeldKeys
 from provenance.home import Home, write_once
 from provenance.keyfiles import KeyRefused
 from provenance.readiness import problems
-from provenance.settings import MAC_KEYS_OF
+from provenance.role_keys import MAC_KEYS_OF
 from tests import databases
 from tests.audit.keys import as_migrator, copied_home, forget_rotations, keys_of
 from tests.audit.sealing import leaves, rows, sealer

@@ -11,7 +11,7 @@ from provenance.actor import Actor
 from provenance.held_keys import HeldKeys
 from provenance.home import Home
 from provenance.keyfiles import KeyRefused
-from provenance.settings import MAC_KEYS_OF
+from provenance.role_keys import MAC_KEYS_OF
 from provenance.vault import Vault, VaultKv, VaultTransit
 from tests.audit import sealing
 from tests.audit.keys import as_migrator, copied_home, forget_rotations, keys_of

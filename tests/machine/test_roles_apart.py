@@ -6,7 +6,7 @@ import re
 import pytest
 
 from provenance.home import Home, write_once
-from provenance.settings import MAC_KEYS_OF
+from provenance.role_keys import MAC_KEYS_OF
 from tests.databases import CHECKOUT
 from tests.provenance.test_settings import load
 

@@ -7,7 +7,7 @@ import pytest
 
 from provenance.held_keys import PROCESSES
 from provenance.home import Home
-from provenance.settings import MAC_KEYS_OF
+from provenance.role_keys import MAC_KEYS_OF
 from tests.databases import CHECKOUT
 from tests.provenance.test_settings import load
 
