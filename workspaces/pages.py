@@ -15,7 +15,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from audit.attestation import RowAltered
 from audit.condition import seal_at_the_entrance
+from audit.services import record_altered
 from provenance import console
 from provenance.errors import Conflict, Invalid, NotFound, PermissionDenied
 from provenance.ids import parse_public_id
@@ -98,6 +100,8 @@ def invitation(request: PageRequest, token: str) -> HttpResponse:
                     **({} if user else form.cleaned_data),
                 )
         except (Invalid, Conflict, PermissionDenied) as error:
+            if isinstance(error, RowAltered):
+                record_altered(error.altered, by="invitation")
             form.add_error(None, error.message)
         else:
             messages.success(request, "Welcome." if user else "Your account is ready. Sign in with your new password.")

@@ -14,6 +14,7 @@ from django.core.validators import validate_email
 from django.db import connection, transaction
 from django.utils import timezone
 
+from audit.loading import attested
 from audit.services import record
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
@@ -140,16 +141,18 @@ def accept_invitation(
 
     `user` is the signed-in person, whose address must be the invited one; without one, a new account is made with
     `name` and `password`. An address that has an account already must sign in first: an invitation is no way to reset
-    somebody's password.
+    somebody's password. Raises `RowAltered` for one that is not what the log says.
     """
     found = lookups.invitation_of_token(token_digest(token))
     if found is None:
         raise InvitationClosed
     workspace_id, invitation_id = found
     with enter(workspace_id):
-        invitation = Invitation.objects.for_workspace(workspace_id).select_for_update().get(pk=invitation_id)
+        Invitation.objects.for_workspace(workspace_id).select_for_update().get(pk=invitation_id)
+        # It gives roles: one that somebody slipped in or edited past the platform gives none (T06).
+        invitation = attested(Invitation, "row.id = %(id)s", {"id": invitation_id})
         now = timezone.now()
-        if not invitation.is_open(now):
+        if invitation is None or not invitation.is_open(now):
             raise InvitationClosed
         actor = _invited_actor(invitation, user, request_id=request_id, ip=ip)
         if user is None:
