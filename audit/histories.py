@@ -31,6 +31,8 @@ def broken(
 
 def _problem(kind: str, object_id: str, rev: int, op: str, before: int | None, op_before: str | None) -> str:  # noqa: PLR0917  a row
     about = f"{kind} {object_id}"
+    if before is None and rev == 1:
+        return f"{about}: the first event is its {op}: nobody made it"
     if before is None:
         return f"{about}: the first event is about revision {rev}: what came before is missing"
     if op == "insert":
@@ -51,10 +53,10 @@ SELECT idx, id, object_type, object_id, rev, op, rev_before, op_before FROM (
   WHERE event.op <> 'read' AND event.workspace_id IS NOT DISTINCT FROM %(workspace)s {of}
   WINDOW history AS (PARTITION BY event.object_type, event.object_id ORDER BY log.epoch, leaf.idx)
 ) AS change
-WHERE log_id = %(log)s AND idx >= %(first)s AND CASE
+WHERE log_id = %(log)s AND idx >= %(first)s AND ((op = 'insert') <> (rev = 1) OR CASE
   WHEN rev_before IS NULL THEN rev <> 1 AND NOT %(cut)s
   WHEN rev = rev_before THEN op <> op_before
-  ELSE rev <> rev_before + 1 OR op = 'insert' OR op_before = 'delete' END
+  ELSE rev <> rev_before + 1 OR op_before = 'delete' END)
 ORDER BY idx LIMIT %(most)s
 """
 _ALL = _QUERY.format(of="")

@@ -561,7 +561,7 @@ class Bundle(Report):
                 self["alarms"] += [index] if op == b"!" and len(self["alarms"]) < MAX_FINDINGS else []
                 self.add("duplicate", "the same event stands in the log twice", index, unless=not last_op)
             elif (revision, op) != (last, last_op):  # several events may tell of one change
-                is_after = revision > last and (op != b"insert" or revision == 1) and last_op != b"delete"
+                is_after = revision > last and (op == b"insert") == (revision == 1) and last_op != b"delete"
                 is_next = is_after and (revision == last + 1 or not is_whole)
                 self.add("revision", f"of its object, {revision} does not follow {last}", index, unless=is_next)
                 self["objects"] += not last_op

@@ -70,6 +70,8 @@ def test_whole_histories_over_several_passes_raise_no_alarm():
         ((("insert", 1), ("delete", 2), ("update", 3)), "changed after it was deleted at revision 2"),
         ((("insert", 1), ("update", 2), ("delete", 2)), "the delete of revision 2 comes after revision 2"),
         ((("update", 3),), "what came before is missing"),
+        ((("update", 1),), "the first event is its update: nobody made it"),
+        ((("insert", 1), ("insert", 2)), "was created again after revision 1"),
     ],
 )
 def test_a_history_that_cannot_be_is_told(changes, says):

@@ -230,6 +230,12 @@ FORGED = {
         "revision",
         5,
     ),
+    "an object that nobody made": (
+        "filtered",
+        lambda f: re_signed(events(f)[0], object=json.loads(events(f)[0]["body"])["object"] | {"op": "update"}),
+        "revision",
+        1,
+    ),
     "an event told twice": (
         "whole",
         lambda f: re_signed(events(f)[7], id=json.loads(events(f)[5]["body"])["id"]),

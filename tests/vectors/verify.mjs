@@ -477,7 +477,7 @@ function checkHistories(events, report, isWhole) {
     const [last, lastOp] = histories.get(name) ?? [0, ""];
     if (object.op === "read" || (object.rev === last && object.op === lastOp)) continue;
     histories.set(name, [object.rev, object.op]);
-    if (object.rev <= last || (object.op === "insert" && object.rev !== 1) || lastOp === "delete") report.add("revision", index);
+    if (object.rev <= last || (object.op === "insert") !== (object.rev === 1) || lastOp === "delete") report.add("revision", index);
     else if (isWhole && object.rev !== last + 1) report.add("revision", index);
   }
 }
