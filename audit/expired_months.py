@@ -7,7 +7,7 @@ there and nowhere else.
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ import psycopg
 from audit.judging import StoredEvent
 from audit.retention_schema import YEARS_KEPT
 from audit.taxonomy import Event
-from audit.telling import CLOCK_TOLERANCE, Problem, told
+from audit.telling import CLOCK_TOLERANCE, Problem, Told, told
 from provenance.held_keys import process_of
 from provenance.ids import uuid7_floor, uuid7_time
 
@@ -65,14 +65,21 @@ class ExpiredLeaves:
 def expired_leaves(connection: psycopg.Connection[Any], problem: Problem) -> ExpiredLeaves:
     """What signed events tell of months that left. `problem`: what is wrong with an event, or nothing."""
     runs: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
-    for event, facts in told(
-        connection, Event.AUDIT_PARTITION_EXPIRED, lambda event: _no_word_of_it(event) or problem(event)
-    ):
+    for event, facts in _genuine(connection, problem):
         # Words that the job would not use let nothing go.
         with suppress(KeyError, TypeError, ValueError):
             for log in facts["logs"]:
                 runs[log["log"], event.object_id] += [(int(first), int(last)) for first, last in log["runs"]]
     return ExpiredLeaves(connection, {name: sorted(found) for name, found in runs.items()})
+
+
+def expired_until(connection: psycopg.Connection[Any], problem: Problem) -> datetime | None:
+    """The end of the newest month that properly left the log: what ran before has no events there any more."""
+    return max((_end_of(event.object_id) for event, _facts in _genuine(connection, problem)), default=None)
+
+
+def _genuine(connection: psycopg.Connection[Any], problem: Problem) -> Iterator[Told]:
+    return told(connection, Event.AUDIT_PARTITION_EXPIRED, lambda event: _no_word_of_it(event) or problem(event))
 
 
 def _no_word_of_it(event: StoredEvent) -> str:

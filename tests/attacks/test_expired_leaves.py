@@ -8,6 +8,7 @@ import pytest
 from audit.anchors import DirectoryAnchor
 from audit.envelope import ObjectFacts, build, insert_rows
 from audit.fsck import Fsck
+from audit.reconcile import governed_tables, reconcile
 from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.ids import uuid7, uuid7_floor
@@ -16,6 +17,7 @@ from tests.attacks.test_stored_details import verify
 from tests.audit import sealing
 from tests.audit.old_months import expire, old_events
 from tests.audit.test_epochs import seal
+from tests.gateway.world import make_running_run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("drop_months")]
 
@@ -208,3 +210,15 @@ def test_a_young_month_that_the_job_was_made_to_let_go_is_missing(as_role, monke
         sealing.tamper("UPDATE audit.leaf SET event_id = %s WHERE event_id = %s", disguised, event_id)
     assert missing(verify()) == [(ORIGIN, index) for index in range(6)]
     assert len(made) == 3
+
+
+def test_what_ran_is_compared_whatever_the_table_of_expired_months_says(workspace):
+    """Nobody signed that table: a month there that never left would let any row of a run pass as too old."""
+    run = make_running_run(workspace.pk)
+    sealing.tamper("INSERT INTO audit.expired (month, ends, events) VALUES ('event_2099_01', '2099-02-01', 1)")
+    runs = [table for table in governed_tables() if table.name == "workflows_run"]
+    with databases.admin() as owner:
+        report = reconcile(owner, sealing.all_keys(), tables=runs)
+    assert [(found.row.id, found.problem) for _table, found in report.findings] == [
+        (str(run.id), "no signed event is about it: it was added")
+    ]
