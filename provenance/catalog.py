@@ -82,6 +82,31 @@ WITH ours AS (
   WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
 ), class AS (
   SELECT pg_class.*, format('%I.%I', nspname, relname) AS name FROM pg_class JOIN ours ON ours.oid = relnamespace
+), part AS (
+  -- By what a month alone says of its rows, or by other bounds than its own, Postgres passes over rows that are there.
+  SELECT class.oid, name, inhparent::regclass AS of_table, pg_get_expr(relpartbound, class.oid) AS bound, (
+      SELECT format('FOR VALUES FROM (%L) TO (%L)', min(edge), max(edge)) FROM generate_series(0, 1) AS ahead
+      CROSS JOIN LATERAL (SELECT substring(relname FROM '_(\d{4})_\d\d$')::int * 12
+                                 + substring(relname FROM '_(\d\d)$')::int - 1 + ahead) AS month (number)
+      CROSS JOIN LATERAL (SELECT rpad(lpad(to_hex(extract(epoch FROM
+        make_timestamptz(number / 12, number % 12 + 1, 1, 0, 0, 0, 'UTC'))::bigint * 1000), 12, '0'), 32, '0')::uuid::text)
+        AS begins (edge)
+    ) AS own_month
+  FROM class JOIN pg_inherits ON inhrelid = class.oid WHERE relkind IN ('r', 'p', 'f')
+), col AS (
+  SELECT attrelid AS relid, attname, format('%s%s%s%s%s', format_type(atttypid, atttypmod),
+      CASE WHEN attcollation <> 0 AND attcollation::regcollation::text <> '"default"'
+        THEN format(' collated %s', attcollation::regcollation) ELSE '' END,
+      CASE WHEN attnotnull THEN ' not null' ELSE '' END,
+      CASE WHEN attidentity <> '' THEN ' identity' WHEN attgenerated <> '' THEN ' generated' ELSE '' END,
+      COALESCE(' default ' || pg_get_expr(adbin, adrelid), '')) AS what
+  FROM class JOIN pg_attribute ON attrelid = class.oid AND attnum > 0 AND NOT attisdropped
+  LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE relkind IN ('r', 'p')
+), con AS (
+  SELECT conrelid AS relid, conname, pg_get_constraintdef(pg_constraint.oid)
+      || CASE WHEN convalidated THEN '' ELSE ' never validated' END AS what
+  -- Copies of a key for each month are enforced and dropped with it; NOT NULL has rows only since Postgres 18.
+  FROM pg_constraint WHERE contype <> 'n' AND conparentid = 0
 ), proc AS (
   SELECT pg_proc.*, format('%I.%I(%s)', nspname, proname, pg_get_function_identity_arguments(pg_proc.oid)) AS name
   FROM pg_proc JOIN ours ON ours.oid = pronamespace
@@ -136,15 +161,11 @@ SELECT format('table %s %s of %s%s%s%s', name, relkind, relowner::regrole,
 FROM class WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
 UNION ALL
 -- What two values have to be for a lookup to take them for the same one, and what is stored where nobody says it.
-SELECT format('column %I of %s: %s%s%s%s%s', attname, name, format_type(atttypid, atttypmod),
-              CASE WHEN attcollation <> 0 AND attcollation::regcollation::text <> '"default"'
-                THEN format(' collated %s', attcollation::regcollation) ELSE '' END,
-              CASE WHEN attnotnull THEN ' not null' ELSE '' END,
-              CASE WHEN attidentity <> '' THEN ' identity' WHEN attgenerated <> '' THEN ' generated' ELSE '' END,
-              COALESCE(' default ' || pg_get_expr(adbin, adrelid), ''))
-FROM class JOIN pg_attribute ON attrelid = class.oid AND attnum > 0 AND NOT attisdropped
-LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-WHERE relkind IN ('r', 'p') AND NOT relispartition
+SELECT format('column %I of %s: %s', attname, class.name, what) FROM col JOIN class ON class.oid = relid
+WHERE NOT EXISTS (SELECT FROM part JOIN col AS own ON own.relid = of_table AND (own.attname, own.what) = (col.attname, col.what)
+                  WHERE part.oid = class.oid)
+UNION ALL
+SELECT format('part %s of %s: %s', name, of_table, bound) FROM part WHERE bound IS DISTINCT FROM own_month
 UNION ALL
 SELECT format('policy %I on %s: %s %s to %s using %s check %s', polname, name, polcmd,
               CASE WHEN polpermissive THEN 'permissive' ELSE 'restrictive' END,
@@ -161,10 +182,9 @@ FROM pg_trigger JOIN class ON class.oid = tgrelid WHERE tgisinternal AND tgenabl
 UNION ALL
 SELECT format('event trigger %I: %s %s', evtname, evtevent, evtfoid::regproc) FROM pg_event_trigger
 UNION ALL
--- Copies of a key for each month are enforced and dropped with it; NOT NULL has rows only since Postgres 18.
-SELECT format('constraint %s on %s: %s%s', conname, name, pg_get_constraintdef(pg_constraint.oid),
-              CASE WHEN convalidated THEN '' ELSE ' never validated' END)
-FROM pg_constraint JOIN class ON class.oid = conrelid WHERE contype <> 'n' AND conparentid = 0 AND NOT relispartition
+SELECT format('constraint %s on %s: %s', conname, class.name, what) FROM con JOIN class ON class.oid = relid
+WHERE NOT EXISTS (SELECT FROM part JOIN con AS own ON own.relid = of_table AND (own.conname, own.what) = (con.conname, con.what)
+                  WHERE part.oid = class.oid)
 UNION ALL
 SELECT pg_get_indexdef(indexrelid) FROM pg_index JOIN class ON class.oid = indrelid
 WHERE indisunique AND NOT relispartition AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
@@ -175,7 +195,7 @@ UNION ALL
 SELECT format('function %s of %s returns %s: %s %s%s%s%s%s text %s', name, proowner::regrole,
               pg_get_function_result(proc.oid), lanname, provolatile, proparallel,
               CASE WHEN proisstrict THEN ' strict' ELSE '' END, CASE WHEN prosecdef THEN ' definer' ELSE '' END,
-              COALESCE(' ' || proconfig::text, ''),
+              COALESCE(' ' || proconfig::text, '') || CASE WHEN prosqlbody IS NOT NULL THEN ' parsed' ELSE '' END,
               -- Names the partition of the month; the template is what the code has.
               md5(regexp_replace(prosrc, '\mevent_\d{4}_\d{2}\M', 'event_YYYY_MM', 'g')))
 FROM proc JOIN pg_language ON pg_language.oid = prolang

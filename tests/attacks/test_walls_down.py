@@ -14,7 +14,28 @@ from tests import databases
 EVIL = "CREATE SCHEMA evil; CREATE FUNCTION evil.f() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NEW; END$$; "
 KEYS = "SELECT * FROM public.apikeys_apikey"
 
+THIS_MONTH = "DO $$ DECLARE month text := to_char(now() AT TIME ZONE 'UTC', '\"event_\"YYYY_MM'); BEGIN {} END $$; "
+
 WAYS = {
+    # Who asks for changes passes over a month that says it has none, and takes an older one for the newest.
+    "a month that says what it holds": THIS_MONTH.format(
+        "EXECUTE format('ALTER TABLE audit.%I ADD CONSTRAINT said CHECK (op = ''read'') NOT VALID', month);"
+    )
+    + "UPDATE pg_constraint SET convalidated = true WHERE conname = 'said'",
+    "a month whose columns are never empty": THIS_MONTH.format(
+        "UPDATE pg_attribute SET attnotnull = true WHERE attrelid = ('audit.' || month)::regclass AND attname = 'workspace_id';"
+    ),
+    "a month of other bounds": "CREATE TABLE audit.event_1999_01 PARTITION OF audit.event"
+    " FOR VALUES FROM ('00000000-0000-7000-8000-000000000000') TO ('00000000-0000-7000-8000-000000000001');"
+    " ALTER TABLE audit.event_1999_01 OWNER TO prov_owner; CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE"
+    " ON audit.event_1999_01 EXECUTE FUNCTION audit.refuse();"
+    " ALTER TABLE audit.event_1999_01 ENABLE ALWAYS TRIGGER audit_no_truncate",
+    "a month that is none": THIS_MONTH.format(
+        "EXECUTE format('ALTER TABLE audit.event DETACH PARTITION audit.%I', month);"
+    ),
+    "a function that is not its text": "CREATE FUNCTION public.evil() RETURNS SETOF uuid BEGIN ATOMIC SELECT NULL::uuid; END;"
+    " UPDATE pg_proc SET prosqlbody = (SELECT prosqlbody FROM pg_proc WHERE proname = 'evil')"
+    " WHERE proname = 'apikeys_find'; DROP FUNCTION public.evil()",
     "the check of events is another function": EVIL
     + "DROP TRIGGER audit_accept ON audit.event; CREATE TRIGGER audit_accept BEFORE INSERT ON audit.event "
     "FOR EACH ROW EXECUTE FUNCTION evil.f(); ALTER TABLE audit.event ENABLE ALWAYS TRIGGER audit_accept",
