@@ -193,10 +193,11 @@ def _append(path: Path, record: Mapping[str, str]) -> None:
     finally:
         os.close(descriptor)
     if is_new:
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """So that a new file's name is durable as well as what is in it."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -18,6 +18,11 @@ from audit.notes import Checkpoint
 
 STATUS_SECONDS = 10
 """How often at most it is noted that a place goes on taking checkpoints."""
+RARE_SECONDS = 60.0
+"""A place that is asked less often than this is asked no more often when sealers restart, and not once more at the end."""
+LOOK_SECONDS = 10.0
+AGAIN_SECONDS = 300.0
+"""A place that is asked rarely and did not take something is asked again after so long."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +43,7 @@ class Courier:
     _failing: str | None = None
     _noted_at: float = float("-inf")
     _size: int | None = None
+    _due_at: float | None = None
 
     def offer(self, origin: str, note: str) -> None:
         """Let it be carried. Returns at once."""
@@ -45,10 +51,31 @@ class Courier:
             self._waiting[origin] = note
 
     def run(self, stop: threading.Event) -> None:
-        """Carry until told to stop, and once more then."""
-        while not stop.wait(self.place.every_seconds):
+        """Carry until told to stop, and once more then. A place that is asked rarely is looked at often, and asked when due."""
+        is_rare = self.place.every_seconds > RARE_SECONDS
+        while not stop.wait(LOOK_SECONDS if is_rare else self.place.every_seconds):
+            if not is_rare or self._is_due():
+                self.deliver()
+        if not is_rare:
             self.deliver()
-        self.deliver()
+
+    def _is_due(self) -> bool:
+        if not self._waiting:
+            return False
+        if self._due_at is None:
+            self._due_at = time.monotonic() + self._left()
+        return time.monotonic() >= self._due_at
+
+    def _left(self) -> float:
+        """Seconds until the place is to be asked again, as the sealer that worked before this one noted it."""
+        try:
+            with self.connect() as connection:
+                found = connection.execute(_LEFT, [self.place.every_seconds, self.place.name]).fetchone()
+        except psycopg.Error:
+            logger.warning("when %s was asked last could not be read", self.place.name, exc_info=True)
+            return 0.0
+        # Somebody who writes into the database puts it off once, by one interval: from then on the courier knows itself.
+        return min(max(float(found[0]), 0.0), self.place.every_seconds) if found else 0.0
 
     def deliver(self) -> bool:
         """Carry what waits; whether the place took it. What it did not take waits on, unless something newer came."""
@@ -63,6 +90,7 @@ class Courier:
         except Exception:
             logger.exception("the place %s failed", self.place.name)
             return self._failed(notes, "it failed in a way that is not foreseen; see the log of the sealer")
+        self._due_at = time.monotonic() + self.place.every_seconds
         for origin, note in notes.items():
             if is_of_instance(origin):
                 self._size = Checkpoint.parse(text_of(note)).size
@@ -73,6 +101,7 @@ class Courier:
     def _failed(self, notes: dict[str, str], problem: str) -> bool:
         with self._lock:
             self._waiting = notes | self._waiting
+        self._due_at = time.monotonic() + min(self.place.every_seconds, AGAIN_SECONDS)
         is_news = self._failing != problem
         if is_news:
             logger.error("checkpoints are not kept by %s: %s", self.place.name, problem)
@@ -106,4 +135,8 @@ VALUES (%(subject)s, %(place)s, %(problem)s, %(size)s)
 ON CONFLICT (subject) DO UPDATE SET place = EXCLUDED.place, problem = EXCLUDED.problem, at = clock_timestamp(),
   size = COALESCE(EXCLUDED.size, known.size),
   since = CASE WHEN known.problem = EXCLUDED.problem THEN known.since ELSE clock_timestamp() END
+"""
+
+_LEFT = """
+SELECT extract(epoch FROM at - clock_timestamp()) + %s FROM audit.status WHERE subject = %s AND problem = ''
 """

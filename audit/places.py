@@ -5,11 +5,12 @@ from django.conf import settings
 from audit.anchors import CommandAnchor, DirectoryAnchor, Place
 from audit.couriers import Connect
 from audit.notes import BadNote
+from audit.timestamps import FOLDER, TimeStampAuthority
 from audit.witnesses import Witness
 
 
 def places_from_settings(connect: Connect) -> list[Place]:
-    """Every place, in the order of its kind. Exits with a sentence when a key of a witness is none."""
+    """Every place, in the order of its kind. Exits with a sentence when a key or a certificate that was named is none."""
     found: list[Place] = [DirectoryAnchor(settings.LOG_ANCHOR)]
     if settings.LOG_ANCHOR_COMMAND:
         found.append(CommandAnchor(settings.LOG_ANCHOR_COMMAND))
@@ -17,4 +18,10 @@ def places_from_settings(connect: Connect) -> list[Place]:
         found += [Witness.of(url, vkeys, connect) for url, vkeys in settings.LOG_WITNESSES]
     except BadNote as problem:
         raise SystemExit(f"A key in PROVENANCE_WITNESSES is not one: {problem}.") from problem
+    if stamps := settings.LOG_TIME_STAMPS:
+        directory = settings.LOG_ANCHOR / FOLDER
+        try:
+            found.append(TimeStampAuthority.of(stamps.url, stamps.authorities, directory, stamps.every_seconds))
+        except ValueError as problem:
+            raise SystemExit(f"PROVENANCE_ANCHOR_TSA_CA_FILE holds no certificate (PEM): {problem}.") from problem
     return found

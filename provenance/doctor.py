@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from provenance import bootstrap, pidfiles
+from provenance import anchor_settings, bootstrap, pidfiles
 from provenance.binaries import EmbeddedError, broker, cluster_major, postgres_for
 from provenance.children import SUPERVISOR_RECORD
 from provenance.embedded import EmbeddedPostgres, EmbeddedValkey, unprivileged_prefix
+from provenance.environment import ImproperlySet
 from provenance.held_keys import LOG_FILES, PROCESSES
 from provenance.home import CHECKOUT, LONGEST_SOCKET_NAME, LONGEST_SOCKET_PATH_BYTES, NEXT, Home, HomeError
 from provenance.keyfiles import ROTATION_DUE_DAYS
@@ -168,6 +169,21 @@ def anchor(installation: Installation) -> Iterator[Finding]:
     yield Finding("anchor", f"checkpoints of the log are kept in {place}{where}")
 
 
+def more_anchors(installation: Installation) -> Iterator[Finding]:
+    """What else gets checkpoints of the log, and whether it is set so that a sealer starts with it."""
+    environ = installation.environ
+    try:
+        found = [f"the witness {url}" for url, _keys in anchor_settings.witnesses(environ)]
+        if stamps := anchor_settings.time_stamps(environ):
+            found.append(f"the time stamp authority {stamps.url}, at most every {stamps.every_seconds} seconds")
+    except ImproperlySet as problem:
+        yield Finding("anchor", "a place for checkpoints is not set as it must be", str(problem))
+        return
+    if environ.get("PROVENANCE_ANCHOR_COMMAND"):
+        found.append("PROVENANCE_ANCHOR_COMMAND")
+    yield from (Finding("anchor", f"checkpoints also go to {place}") for place in found)
+
+
 def migrations(installation: Installation) -> Iterator[Finding]:
     """Whether the database has today's shape."""
     if installation.database:
@@ -238,6 +254,7 @@ LOOKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
     postgres,
     valkey,
     anchor,
+    more_anchors,
     keys,
     migrations,
     service,

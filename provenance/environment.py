@@ -1,6 +1,7 @@
 """Small typed readers of the environment. What is missing or unsafe stops the start, with a sentence that says what to set."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -12,11 +13,11 @@ class ImproperlySet(SystemExit):
     """A setting is missing or unsafe; the message says which and what to set."""
 
 
-def text(name: str, default: str | None = None) -> str:
+def text(name: str, default: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
     """The value of `NAME`, or the content of the file that `NAME_FILE` names. Without either: the default or an exit."""
-    if name in os.environ:
-        return os.environ[name]
-    if path := os.environ.get(f"{name}_FILE"):
+    if name in environ:
+        return environ[name]
+    if path := environ.get(f"{name}_FILE"):
         return Path(path).read_text(encoding="utf-8").strip()
     if default is None:
         raise ImproperlySet(f"{name} is not set. Set {name}, or {name}_FILE to a file that holds it.")
@@ -39,22 +40,6 @@ def words(name: str) -> list[str]:
 def words_of(value: str) -> list[str]:
     """The comma-separated parts of a value."""
     return [word.strip() for word in value.split(",") if word.strip()]
-
-
-def witnesses() -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """`PROVENANCE_WITNESSES`: a witness of the log on each line, its submission prefix and then its verifier keys."""
-    found = []
-    for line in text("PROVENANCE_WITNESSES", "").splitlines():
-        if not line.strip() or line.startswith("#"):
-            continue
-        url, *vkeys = line.split()
-        if not vkeys:
-            raise ImproperlySet(
-                f"PROVENANCE_WITNESSES names {url} without a key. Put each witness on a line: its address, a space, and "
-                "its verifier key, NAME+ID+KEY."
-            )
-        found.append((url, tuple(vkeys)))
-    return tuple(found)
 
 
 def database(url: str) -> dict[str, Any]:

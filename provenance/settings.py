@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from provenance.environment import ImproperlySet, database, mail_relay, text, witnesses, words
+from provenance import anchor_settings
+from provenance.environment import ImproperlySet, database, mail_relay, text, words
 from provenance.home import Home
 from provenance.keyfiles import Hidden
 from provenance.logs import logging_settings
@@ -164,7 +165,8 @@ SEALER_DATABASE_URL = ""
 LOG_ORIGIN = ""
 # Where published checkpoints go besides the database, so that it cannot be set back unnoticed.
 LOG_ANCHOR = HOME.anchor(text("PROVENANCE_ANCHOR", ""))
-LOG_WITNESSES = witnesses() if ROLE == "sealer" else ()
+LOG_WITNESSES = anchor_settings.witnesses() if ROLE == "sealer" else ()
+LOG_TIME_STAMPS = anchor_settings.time_stamps() if ROLE == "sealer" else None
 LOG_ANCHOR_COMMAND = text("PROVENANCE_ANCHOR_COMMAND", "") if ROLE == "sealer" else ""
 if ROLE == "sealer":
     SEALER_DATABASE_URL = Hidden(text("DATABASE_URL", "") or HOME.database_url("prov_sealer"))

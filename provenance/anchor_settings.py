@@ -1,0 +1,79 @@
+"""Where published checkpoints of the log go besides the directory, as the environment says. Standard library only.
+
+Read by the sealer, which carries them, and by `doctor`, which says what is set and what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from provenance.environment import ImproperlySet, text
+
+HOUR = 3600
+SHORTEST_SECONDS = 60
+
+Environ = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeStamps:
+    """A time stamp authority (RFC 3161), and the certificates (PEM) that its answers must lead to."""
+
+    url: str
+    authorities: str
+    every_seconds: int
+
+
+def witnesses(environ: Environ = os.environ) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """`PROVENANCE_WITNESSES`: a witness of the log on each line, its submission prefix and then its verifier keys."""
+    found = []
+    for line in text("PROVENANCE_WITNESSES", "", environ).splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        url, *vkeys = line.split()
+        if not vkeys:
+            raise ImproperlySet(
+                f"PROVENANCE_WITNESSES names {url} without a key. Put each witness on a line: its address, a space, and "
+                "its verifier key, NAME+ID+KEY."
+            )
+        found.append((url, tuple(vkeys)))
+    return tuple(found)
+
+
+def time_stamps(environ: Environ = os.environ) -> TimeStamps | None:
+    """`PROVENANCE_ANCHOR_TSA`, `PROVENANCE_ANCHOR_TSA_CA_FILE` and `PROVENANCE_ANCHOR_TSA_SECONDS`."""
+    url = text("PROVENANCE_ANCHOR_TSA", "", environ)
+    if not url:
+        return None
+    # Plain HTTP is what most authorities offer: request and answer hold nothing secret, and the answer is signed.
+    _demand_address("PROVENANCE_ANCHOR_TSA", url, ("http", "https"))
+    try:
+        authorities = text("PROVENANCE_ANCHOR_TSA_CA", "", environ)
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ImproperlySet(f"PROVENANCE_ANCHOR_TSA_CA_FILE names a file that cannot be read: {problem}.") from None
+    if not authorities:
+        raise ImproperlySet(
+            "PROVENANCE_ANCHOR_TSA is set and PROVENANCE_ANCHOR_TSA_CA_FILE is not. Set it to a file with the certificate "
+            "(PEM) of the authority's root, which its operator publishes."
+        )
+    return TimeStamps(url, authorities, _seconds("PROVENANCE_ANCHOR_TSA_SECONDS", HOUR, environ))
+
+
+def _demand_address(name: str, url: str, schemes: tuple[str, ...]) -> None:
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise ImproperlySet(f"{name} is no address that can be called. Set it to {schemes[-1]}://host/path.")
+
+
+def _seconds(name: str, default: int, environ: Environ) -> int:
+    value = text(name, str(default), environ)
+    if not value.isascii() or not value.isdecimal() or int(value) < SHORTEST_SECONDS:
+        raise ImproperlySet(f"{name} is {value!r}. Set it to a number of seconds, {SHORTEST_SECONDS} or more.")
+    return int(value)
