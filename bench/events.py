@@ -7,6 +7,7 @@ from uuid import UUID
 from audit.envelope import EventContext, ObjectFacts, SignedEvent, build
 from audit.signing import KeyRing
 from audit.taxonomy import Event
+from bench.guards import past_the_guards
 from provenance.actor import Actor, ActorKind
 from provenance.ids import uuid7
 
@@ -104,14 +105,12 @@ def make_workspace(admin: Any, workspace_id: UUID | None = None) -> UUID:
     At revision 0, like the rows of `fill_governed`.
     """
     workspace = workspace_id or uuid7()
-    with admin.transaction():
-        admin.execute("ALTER TABLE public.workspaces_workspace DISABLE TRIGGER USER")
+    with admin.transaction(), past_the_guards(admin, "public.workspaces_workspace"):
         admin.execute(
             "INSERT INTO public.workspaces_workspace (id, workspace_id, audit_rev, audit_salt, slug, name, created_at) "
             "VALUES (%s, %s, 0, decode(repeat('ab', 32), 'hex'), %s, 'Measured', now())",
             [workspace, workspace, str(workspace)],
         )
-        _guard_again(admin, "workspaces_workspace")
     return workspace
 
 
@@ -138,8 +137,7 @@ def fill_governed(admin: Any, name: str, workspace_id: UUID, count: int) -> list
     At revision 0, so that the first change that is told is the first there was: verification misses what was not told.
     """
     ids = [uuid7() for _ in range(count)]
-    with admin.transaction():
-        admin.execute(f"ALTER TABLE public.{name} DISABLE TRIGGER USER")
+    with admin.transaction(), past_the_guards(admin, f"public.{name}"):
         admin.cursor().executemany(
             f"""INSERT INTO public.{name} (id, workspace_id, audit_rev, audit_salt, slug, title, status, trust_level,
                 current_version, suspended_reason, created_by, created_at)
@@ -147,13 +145,4 @@ def fill_governed(admin: Any, name: str, workspace_id: UUID, count: int) -> list
                 'active', 'low', 3, '', 'nobody', now())""",  # noqa: S608  our table names
             [(row_id, workspace_id, str(number)) for number, row_id in enumerate(ids)],
         )
-        _guard_again(admin, name)
     return ids
-
-
-def _guard_again(admin: Any, name: str) -> None:
-    for (trigger,) in admin.execute(_TRIGGERS, [name]).fetchall():
-        admin.execute(f"ALTER TABLE public.{name} ENABLE ALWAYS TRIGGER {trigger}")
-
-
-_TRIGGERS = "SELECT quote_ident(tgname) FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal"

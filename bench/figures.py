@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 OUT = Path(__file__).resolve().parent / "out"
 
@@ -74,6 +74,13 @@ def median(samples: Iterable[Sample], name: str) -> float:
 def ratio(ours: list[Sample], limit: list[Sample], name: str) -> float:
     """The middle one of the ratios of each round."""
     return statistics.median(one[name] / other[name] for one, other in zip(ours, limit, strict=True))
+
+
+def against(ours: list[Sample], limit: list[Sample], measured: str, **said: Any) -> Figure:
+    """What was measured of ours beside the limit of the same rounds. `said`: the rest of the figure."""
+    return Figure(
+        value=median(ours, measured), limit=median(limit, measured), ratio=ratio(ours, limit, measured), **said
+    )
 
 
 def table(figures: Iterable[Figure]) -> str:

@@ -6,15 +6,11 @@ What comes of it verifies like a log that grew. For throw-away databases only.
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 from uuid import UUID
-
-import psycopg
 
 from bench import events
 from bench.ground import CPU_BOUND, Ground
+from bench.guards import past_the_guards
 
 BATCH = 5000
 """Events of one transaction: a pass of the sealer holds several."""
@@ -28,7 +24,7 @@ def load(ground: Ground, workspace: UUID, count: int, *, tells: bool = False, la
     `tells`: say on the way how far it is.
     """
     began = time.monotonic()
-    with ground.connect("postgres") as owner, _past_the_guards(owner):
+    with ground.connect("postgres") as owner, past_the_guards(owner, "audit.event", "audit.detail"):
         _store(ground, workspace, count, labels=labels)
     with ground.connect("postgres") as owner:
         # What autovacuum has done in a log that grew: without it, one reading would pay for the next.
@@ -86,18 +82,5 @@ def _seal(ground: Ground, *, tells: bool, began: float) -> None:
     sealer.close()
 
 
-@contextmanager
-def _past_the_guards(owner: psycopg.Connection[Any]) -> Iterator[None]:
-    for table in ("event", "detail"):
-        owner.execute(f"ALTER TABLE audit.{table} DISABLE TRIGGER USER")
-    yield
-    for table in ("event", "detail"):
-        for (name,) in owner.execute(_TRIGGERS, [f"audit.{table}"]).fetchall():
-            owner.execute(f"ALTER TABLE audit.{table} ENABLE ALWAYS TRIGGER {name}")
-
-
 def _tell(words: str, began: float) -> None:
     print(f"  {words}, {time.monotonic() - began:.0f} s", file=sys.stderr)
-
-
-_TRIGGERS = "SELECT quote_ident(tgname) FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal"

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from bench import events
-from bench.figures import OUT, Figure, Goal, Sample, interleaved, median, ratio
+from bench.figures import OUT, Figure, Goal, Sample, against, interleaved, median, ratio
 from bench.ground import Ground
 from provenance.home import CHECKOUT
 
@@ -45,13 +45,11 @@ def _of_saves(found: dict[str, list[Sample]]) -> list[Figure]:
     def beside(limit: str, measured: str, name: str, goal: Goal | None = None, note: str = "") -> Figure:
         """One thing that the saves were measured by, ours beside the limit, and the others as peers."""
         middle = {variant: median(samples, measured) for variant, samples in found.items()}
-        return Figure(
+        return against(
+            *(found["ours"], found[limit], measured),
             name=name,
-            value=middle["ours"],
             unit="/s" if measured == "rate" else "us",
-            limit=middle[limit],
             peers={variant: value for variant, value in middle.items() if variant not in {"ours", limit}},
-            ratio=ratio(found["ours"], found[limit], measured),
             goal=goal,
             note=note,
         )

@@ -21,7 +21,7 @@ from audit.envelope import insert_rows
 from audit.passes import State
 from audit.sealer import MOST_EVENTS, no_collection
 from bench import events
-from bench.figures import Figure, Goal, Sample, interleaved, median, ratio
+from bench.figures import Figure, Goal, Sample, against, interleaved, median
 from bench.ground import CPU_BOUND, Ground, cpu_seconds
 from provenance.ids import uuid7
 
@@ -100,12 +100,10 @@ def _writers(ground: Ground, sealer: subprocess.Popen[bytes], rounds: int) -> Fi
 
         found = interleaved({"beside": beside, "alone": alone}, rounds)
     each = sorted(one["rate"] / other["rate"] for one, other in zip(found["beside"], found["alone"], strict=True))
-    return Figure(
+    return against(
+        *(found["beside"], found["alone"], "rate"),
         name="8 writers beside the sealer",
-        value=median(found["beside"], "rate"),
         unit="/s",
-        limit=median(found["alone"], "rate"),
-        ratio=ratio(found["beside"], found["alone"], "rate"),
         goal=Goal(kind="least", bound=0.9),
         note=f"limit: the same writers while the sealer is stopped; {rounds} rounds, half of them between "
         f"{each[rounds // 4]:.2f} and {each[-1 - rounds // 4]:.2f}; the sealer used {statistics.median(used):.0%} of a core",
@@ -122,13 +120,11 @@ def _drain(ground: Ground, rounds: int, count: int) -> Figure:
             seconds, used = _seconds_of_sealing(ground)
             drained.append({"rate": count / seconds})
             own.append({"rate": count / used})
-    return Figure(
+    return against(
+        *(drained, read, "rate"),
         name=f"8 drain a backlog of {count:,}",
-        value=median(drained, "rate"),
         unit="/s",
-        limit=median(read, "rate"),
         peers={"by its own CPU alone": median(own, "rate"), "best round": max(one["rate"] for one in drained)},
-        ratio=ratio(drained, read, "rate"),
         goal=Goal(kind="least", bound=50_000, of_value=True),
         note=f"one process, beside its backend; limit: the same rows, read by the same statements; load {os.getloadavg()[0]:.1f}",
     )

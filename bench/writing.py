@@ -13,7 +13,7 @@ from audit.envelope import storing
 from audit.signing import MAC_PREFIX
 from bench import events
 from bench.clients import Client, run
-from bench.figures import Figure, Goal, Sample, interleaved, median, ratio
+from bench.figures import Figure, Goal, Sample, against, interleaved, median, ratio
 from bench.ground import CPU_BOUND, Ground
 from provenance.canonical import sorted_json
 from provenance.ids import uuid7
@@ -85,38 +85,31 @@ def inserts(ground: Ground, *, quick: bool) -> list[Figure]:
     }
     figures = []
     for mode, bound in (("durable", 0.9), ("CPU-bound", 0.65)):
-        rates = {name: median(samples, "rate") for name, samples in found[mode].items()}
+        samples = found[mode]
         figures += [
-            Figure(
+            against(
+                *(samples["ours"], samples["raw"], "rate"),
                 name=f"5 insert an event, 16 clients, {mode}",
-                value=rates["ours"],
                 unit="/s",
-                limit=rates["raw"],
-                peers={"with primary key only": rates["bare"]},
-                ratio=ratio(found[mode]["ours"], found[mode]["raw"], "rate"),
+                peers={"with primary key only": median(samples["bare"], "rate")},
                 goal=Goal(kind="least", bound=bound),
             ),
             Figure(
                 name=f"5 insert an event, against a chain, {mode}",
-                value=rates["ours"],
+                value=median(samples["ours"], "rate"),
                 unit="/s",
-                peers={"hash chain": rates["chain"]},
-                ratio=ratio(found[mode]["ours"], found[mode]["chain"], "rate"),
+                peers={"hash chain": median(samples["chain"], "rate")},
+                ratio=ratio(samples["ours"], samples["chain"], "rate"),
                 goal=Goal(kind="least", bound=5),
             ),
         ]
-    server = {name: median(samples, "server_us") for name, samples in found["CPU-bound"].items()}
-    return [
-        *figures,
-        Figure(
-            name="  server CPU of an event",
-            value=server["ours"],
-            unit="us",
-            limit=server["raw"],
-            peers={"with primary key only": server["bare"], "hash chain": server["chain"]},
-            ratio=ratio(found["CPU-bound"]["ours"], found["CPU-bound"]["raw"], "server_us"),
-        ),
-    ]
+    samples = found["CPU-bound"]
+    peers = {
+        "with primary key only": median(samples["bare"], "server_us"),
+        "hash chain": median(samples["chain"], "server_us"),
+    }
+    cpu = against(samples["ours"], samples["raw"], "server_us", name="  server CPU of an event", unit="us", peers=peers)
+    return [*figures, cpu]
 
 
 def _insert_round(ground: Ground, workspace: UUID, *, name: str, options: str, each: int) -> Sample:
@@ -188,28 +181,22 @@ def changes(ground: Ground, *, quick: bool) -> list[Figure]:
     work = interleaved({name: partial(a_round, name, 1, 250 if quick else 1500, CPU_BOUND) for name in tables}, rounds)
     durable = interleaved({name: partial(a_round, name, 8, 40 if quick else 150, "") for name in tables}, rounds)
     return [
-        Figure(
+        against(
+            *(work["with"], work["without"], "server_us"),
             name="4 audited change: server CPU",
-            value=median(work["with"], "server_us"),
             unit="us",
-            limit=median(work["without"], "server_us"),
-            ratio=ratio(work["with"], work["without"], "server_us"),
             goal=Goal(kind="most", bound=1.25),
             note="limit: the same without the coverage trigger",
         ),
-        Figure(
+        against(
+            *(durable["with"], durable["without"], "rate"),
             name="4 audited change: rate, 8 clients, durable",
-            value=median(durable["with"], "rate"),
             unit="/s",
-            limit=median(durable["without"], "rate"),
-            ratio=ratio(durable["with"], durable["without"], "rate"),
             goal=Goal(kind="least", bound=0.95),
         ),
-        Figure(
+        against(
+            *(work["with"], work["without"], "rate"),
             name="  audited change: rate, one client, CPU-bound",
-            value=median(work["with"], "rate"),
             unit="/s",
-            limit=median(work["without"], "rate"),
-            ratio=ratio(work["with"], work["without"], "rate"),
         ),
     ]

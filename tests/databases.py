@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -21,8 +22,10 @@ from django.db import connection, transaction
 from psycopg import sql
 
 from audit import schema
+from bench.guards import past_the_guards
 from provenance.home import Home
 from provenance.postgres.refusals import UnauditedChange
+from provenance.readiness import problems
 from provenance.roles import LOGIN_ROLES, RUNTIME_ROLES, ensure_roles, grant_database, in_database
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -143,14 +146,11 @@ def empty_all_tables() -> None:
         for table in tables:
             if owner.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is None:
                 continue
-            triggers = owner.execute(_TRIGGERS, [table]).fetchall()
-            for trigger, _always in triggers:
-                owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}")
-            owner.execute("SET LOCAL session_replication_role = replica")  # no foreign keys while rows go in any order
-            owner.execute(f"DELETE FROM {table}")
-            owner.execute("SET LOCAL session_replication_role = origin")
-            for trigger, always in triggers:
-                owner.execute(f"ALTER TABLE {table} ENABLE {'ALWAYS' if always else ''} TRIGGER {trigger}")
+            with past_the_guards(owner, table):
+                # No foreign keys while rows go in any order.
+                owner.execute("SET LOCAL session_replication_role = replica")
+                owner.execute(f"DELETE FROM {table}")
+                owner.execute("SET LOCAL session_replication_role = origin")
         # A sealer that a failed test left behind would hold up those of the next tests until its lease runs out.
         owner.execute("UPDATE audit.sealer SET owner = '', fence = fence + 1, lease_until = '-infinity'")
 
@@ -161,9 +161,6 @@ WHERE nspname IN ('public', 'audit') AND relkind IN ('r', 'p') AND NOT relispart
   AND format('%s.%s', nspname, relname) NOT IN ({", ".join(f"'{name}'" for name in KEPT_TABLES)})
 ORDER BY 1
 """
-_TRIGGERS = (
-    "SELECT quote_ident(tgname), tgenabled = 'A' FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal"
-)
 
 
 def _ensure_template(server: psycopg.Connection) -> str:
@@ -205,6 +202,26 @@ def _fingerprint() -> str:
     parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     parts += [schema.install(), schema.walls()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def as_administrator(statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+    """Let the administrator do this in the transaction of the moment; the rows it gave."""
+    before = become(administrator())
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        become(before)
+
+
+def problems_behind(statement: str) -> list[str]:
+    """What keeps processes from serving once the administrator did this; it is taken back."""
+    with transaction.atomic():
+        as_administrator(statement)
+        found = problems()
+        transaction.set_rollback(True)
+    return found
 
 
 def administrator() -> str:

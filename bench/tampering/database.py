@@ -6,7 +6,7 @@ from uuid import UUID
 
 from audit.judging import event_entry
 from audit.merkle import leaf_hash
-from bench.tampering.world import Expected, Mutate, World, flipped
+from bench.tampering.world import Expected, Mutate, World, bit_of, flipped, to_one
 from provenance.ids import uuid7
 
 COLUMNS = {
@@ -34,26 +34,6 @@ def _body_bit(world: World, chance: random.Random) -> Expected:
         if changed.isascii() and b"\0" not in changed:
             break
     world.change("UPDATE audit.event SET body = %s WHERE id = %s", changed.decode(), world.ids[index])
-    return Expected(world.origin, index)
-
-
-def _mac_bit(world: World, chance: random.Random) -> Expected:
-    index = chance.randrange(len(world.ids))
-    ((mac,),) = world.rows("SELECT mac FROM audit.event WHERE id = %s", world.ids[index])
-    world.change("UPDATE audit.event SET mac = %s WHERE id = %s", flipped(bytes(mac), chance), world.ids[index])
-    return Expected(world.origin, index)
-
-
-def _one_column(world: World, chance: random.Random) -> Expected:
-    index = chance.randrange(len(world.ids))
-    column = chance.choice(sorted(COLUMNS))
-    world.change(f"UPDATE audit.event SET {column} = {COLUMNS[column]} WHERE id = %s", world.ids[index])  # noqa: S608  our own columns
-    return Expected(world.origin, index)
-
-
-def _delete_event(world: World, chance: random.Random) -> Expected:
-    index = chance.randrange(len(world.ids))
-    world.change("DELETE FROM audit.event WHERE id = %s", world.ids[index])
     return Expected(world.origin, index)
 
 
@@ -121,30 +101,19 @@ def _cut_the_tail(world: World, chance: random.Random) -> Expected:
 
 
 def _leaf_bit(world: World, chance: random.Random) -> Expected:
-    index, log_id = chance.randrange(len(world.ids)), world.log_id(world.origin)
-    ((value,),) = world.rows("SELECT hash FROM audit.leaf WHERE log_id = %s AND idx = %s", log_id, index)
-    world.change(
-        "UPDATE audit.leaf SET hash = %s WHERE log_id = %s AND idx = %s", flipped(bytes(value), chance), log_id, index
-    )
+    index = chance.randrange(len(world.ids))
+    world.flip(chance, "hash", "leaf WHERE log_id = %s AND idx = %s", world.log_id(world.origin), index)
     return Expected(world.origin, index)
 
 
 def _tile_bit(world: World, chance: random.Random) -> Expected:
-    log_id = world.log_id(world.origin)
-    ((data,),) = world.rows("SELECT data FROM audit.tile WHERE log_id = %s AND level = 0 AND n = 0", log_id)
-    changed = flipped(bytes(data), chance)
-    world.change("UPDATE audit.tile SET data = %s WHERE log_id = %s AND level = 0 AND n = 0", changed, log_id)
-    place = next(offset for offset, (one, other) in enumerate(zip(bytes(data), changed, strict=True)) if one != other)
+    place = world.flip(chance, "data", "tile WHERE log_id = %s AND level = 0 AND n = 0", world.log_id(world.origin))
     return Expected(world.origin, place // 32)
 
 
 def _edge_bit(world: World, chance: random.Random) -> Expected:
-    log_id, size = world.log_id(world.origin), chance.choice(world.sizes)
-    ((edge,),) = world.rows("SELECT frontier FROM audit.checkpoint WHERE log_id = %s AND size = %s", log_id, size)
-    world.change(
-        "UPDATE audit.checkpoint SET frontier = %s WHERE log_id = %s AND size = %s",
-        *(flipped(bytes(edge), chance), log_id, size),
-    )
+    size = chance.choice(world.sizes)
+    world.flip(chance, "frontier", "checkpoint WHERE log_id = %s AND size = %s", world.log_id(world.origin), size)
     return Expected(world.origin, size - 1, by_fsck=True)
 
 
@@ -173,11 +142,8 @@ def _signature_bit(world: World, chance: random.Random) -> Expected:
 
 
 def _log_of_logs_bit(world: World, chance: random.Random) -> Expected:
-    index, log_id = chance.randrange(world.instance_size), world.log_id(world.instance)
-    ((value,),) = world.rows("SELECT hash FROM audit.leaf WHERE log_id = %s AND idx = %s", log_id, index)
-    world.change(
-        "UPDATE audit.leaf SET hash = %s WHERE log_id = %s AND idx = %s", flipped(bytes(value), chance), log_id, index
-    )
+    index = chance.randrange(world.instance_size)
+    world.flip(chance, "hash", "leaf WHERE log_id = %s AND idx = %s", world.log_id(world.instance), index)
     return Expected(world.instance, index)
 
 
@@ -208,9 +174,11 @@ def _copy_of(world: World, event_id: UUID, *, mac: bytes) -> UUID:
 
 MUTATIONS: dict[str, Mutate] = {
     "database: a bit of a body": _body_bit,
-    "database: a bit of a MAC": _mac_bit,
-    "database: one column": _one_column,
-    "database: an event deleted": _delete_event,
+    "database: a bit of a MAC": bit_of("mac", "event WHERE id = %s"),
+    "database: one column": to_one(
+        *(f"UPDATE audit.event SET {column} = {COLUMNS[column]} WHERE id = %s" for column in sorted(COLUMNS))  # noqa: S608  our own columns
+    ),
+    "database: an event deleted": to_one("DELETE FROM audit.event WHERE id = %s"),
     "database: a leaf deleted": _delete_leaf,
     "database: an event deleted and the gap closed": _delete_and_close_the_gap,
     "database: an event put in between": _insert_between,

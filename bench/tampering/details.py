@@ -2,41 +2,7 @@
 
 import random
 
-from bench.tampering.world import Expected, Mutate, World, flipped
-
-
-def _bit_of(column: str) -> Mutate:
-    def mutate(world: World, chance: random.Random) -> Expected:
-        index = chance.randrange(len(world.ids))
-        ((value,),) = world.rows(f"SELECT {column} FROM audit.detail WHERE event_id = %s", world.ids[index])  # noqa: S608  ours
-        world.change(
-            f"UPDATE audit.detail SET {column} = %s WHERE event_id = %s",  # noqa: S608  ours
-            *(flipped(bytes(value), chance), world.ids[index]),
-        )
-        return Expected(world.origin, index)
-
-    return mutate
-
-
-def _beside(world: World, chance: random.Random) -> Expected:
-    index = chance.randrange(len(world.ids))
-    change = chance.choice(["media_type = 'text/html'", "retention_class = 'prompts'", "workspace_id = NULL"])
-    world.change(f"UPDATE audit.detail SET {change} WHERE event_id = %s", world.ids[index])  # noqa: S608  ours
-    return Expected(world.origin, index)
-
-
-def _delete(world: World, chance: random.Random) -> Expected:
-    index = chance.randrange(len(world.ids))
-    world.change("DELETE FROM audit.detail WHERE event_id = %s", world.ids[index])
-    return Expected(world.origin, index)
-
-
-def _erase(world: World, chance: random.Random) -> Expected:
-    index = chance.randrange(len(world.ids))
-    world.change(
-        "UPDATE audit.detail SET salt = NULL, body = NULL, erased_at = now() WHERE event_id = %s", world.ids[index]
-    )
-    return Expected(world.origin, index)
+from bench.tampering.world import Expected, Mutate, World, bit_of, to_one
 
 
 def _swap(world: World, chance: random.Random) -> Expected:
@@ -51,10 +17,16 @@ def _swap(world: World, chance: random.Random) -> Expected:
 
 
 MUTATIONS: dict[str, Mutate] = {
-    "database: a bit of a detail": _bit_of("body"),
-    "database: a bit of a salt": _bit_of("salt"),
-    "database: what stands beside a detail": _beside,
-    "database: a detail deleted": _delete,
-    "database: a detail erased in silence": _erase,
+    "database: a bit of a detail": bit_of("body", "detail WHERE event_id = %s"),
+    "database: a bit of a salt": bit_of("salt", "detail WHERE event_id = %s"),
+    "database: what stands beside a detail": to_one(
+        "UPDATE audit.detail SET media_type = 'text/html' WHERE event_id = %s",
+        "UPDATE audit.detail SET retention_class = 'prompts' WHERE event_id = %s",
+        "UPDATE audit.detail SET workspace_id = NULL WHERE event_id = %s",
+    ),
+    "database: a detail deleted": to_one("DELETE FROM audit.detail WHERE event_id = %s"),
+    "database: a detail erased in silence": to_one(
+        "UPDATE audit.detail SET salt = NULL, body = NULL, erased_at = now() WHERE event_id = %s"
+    ),
     "database: two details swapped": _swap,
 }

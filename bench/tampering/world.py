@@ -24,6 +24,7 @@ from audit.signing import KeyRing
 from audit.taxonomy import Event
 from audit.verification import Verification, Wanted
 from bench.events import make_workspace
+from bench.guards import past_the_guards
 from provenance.actor import Actor
 from provenance.ids import uuid7
 
@@ -106,20 +107,18 @@ class World:
     def laid_open(self) -> Iterator[None]:
         """Guards off and a copy to put back from, until the end."""
         for table in TABLES:
-            self.owner.execute(f"ALTER TABLE audit.{table} DISABLE TRIGGER USER")
             self.owner.execute(f"CREATE TABLE public.kept_{table} AS TABLE audit.{table}")
         # Nobody writes here, so what is looked at twice need not be waited for.
         patience, verification.LOOK_AGAIN_SECONDS = verification.LOOK_AGAIN_SECONDS, 0.0
         try:
-            yield
+            with past_the_guards(self.owner, *(f"audit.{table}" for table in TABLES)):
+                yield
         finally:
             verification.LOOK_AGAIN_SECONDS = patience
             if self._reader is not None:
                 self._reader.close()
             for table in TABLES:
                 self.owner.execute(f"DROP TABLE public.kept_{table}")
-                for (trigger,) in self.rows(_TRIGGERS, f"audit.{table}"):
-                    self.owner.execute(f"ALTER TABLE audit.{table} ENABLE ALWAYS TRIGGER {trigger}")
 
     def put_back(self) -> None:
         """Everything as it was sealed."""
@@ -137,6 +136,16 @@ class World:
         done = self.owner.execute(statement, parameters)
         if done.rowcount < 1:
             raise AssertionError(f"nothing was changed by {statement}")
+
+    def flip(self, chance: random.Random, column: str, place: str, *parameters: Any) -> int:
+        """Change one bit of what is stored there, as `event WHERE id = %s`; which byte it was in."""
+        table, where = place.split(" WHERE ")
+        ((value,),) = self.rows(f"SELECT {column} FROM audit.{place}", *parameters)  # noqa: S608  ours
+        changed = flipped(bytes(value), chance)
+        self.change(f"UPDATE audit.{table} SET {column} = %s WHERE {where}", changed, *parameters)  # noqa: S608  ours
+        return next(
+            number for number, (one, other) in enumerate(zip(bytes(value), changed, strict=True)) if one != other
+        )
 
     def log_id(self, origin: str) -> int:
         """The number of a log."""
@@ -242,13 +251,34 @@ class World:
             one.close()
 
 
+def to_one(*statements: str) -> Mutate:
+    """One of these statements about one event of the log, or about its detail."""
+
+    def mutate(world: World, chance: random.Random) -> Expected:
+        index = chance.randrange(len(world.ids))
+        world.change(chance.choice(statements), world.ids[index])
+        return Expected(world.origin, index)
+
+    return mutate
+
+
+def bit_of(column: str, place: str) -> Mutate:
+    """One bit of this column of one event, or of its detail."""
+
+    def mutate(world: World, chance: random.Random) -> Expected:
+        index = chance.randrange(len(world.ids))
+        world.flip(chance, column, place, world.ids[index])
+        return Expected(world.origin, index)
+
+    return mutate
+
+
 def flipped(value: bytes, chance: random.Random) -> bytes:
     """With one bit changed."""
     place = chance.randrange(len(value))
     return value[:place] + bytes([value[place] ^ 1 << chance.randrange(8)]) + value[place + 1 :]
 
 
-_TRIGGERS = "SELECT quote_ident(tgname) FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal"
 SIZES = "SELECT size FROM audit.checkpoint JOIN audit.log ON log.id = log_id WHERE origin = %s ORDER BY size"
 _LEAVES = """
 SELECT idx, hash, body, mac FROM audit.leaf LEFT JOIN audit.event ON event.id = event_id

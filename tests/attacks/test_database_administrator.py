@@ -1,10 +1,9 @@
 """Someone with the rights of a database administrator takes one wall down: no process serves behind it (audit.md 4.1)."""
 
 import pytest
-from django.db import transaction
 
 from provenance.readiness import problems
-from tests.provenance.test_readiness import as_administrator
+from tests import databases
 
 GUARD_THAT_ALLOWS_ALL = """
 CREATE OR REPLACE FUNCTION public.approvals_hold_request() RETURNS trigger LANGUAGE plpgsql
@@ -58,10 +57,7 @@ ATTACKS = [
 @pytest.mark.django_db
 @pytest.mark.parametrize(("statement", "words"), ATTACKS, ids=[words[:90] for _statement, words in ATTACKS])
 def test_what_an_administrator_changed_behind_the_code_is_found_before_anything_is_served(statement, words):
-    with transaction.atomic():
-        as_administrator(statement)
-        found = problems()
-        transaction.set_rollback(True)
+    found = databases.problems_behind(statement)
     assert any(words in problem for problem in found), found
 
 

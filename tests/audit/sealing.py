@@ -16,6 +16,7 @@ from audit.notes import Checkpoint, LogSigner, opened, signed_note
 from audit.sealer import Sealer
 from audit.signing import KeyRing
 from bench.events import make_workspace
+from bench.guards import past_the_guards
 from provenance.home import Home
 from provenance.ids import uuid7
 from tests import databases
@@ -129,15 +130,8 @@ def tamper(statement: str, *parameters: Any) -> int:
     """Do what a database superuser could do: any statement with the guards off. How many rows it touched."""
     with databases.admin() as owner, owner.transaction():
         owner.execute("SET LOCAL session_replication_role = replica")
-        tables = [name for (name,) in owner.execute(_GUARDED).fetchall()]
-        for table in tables:
-            owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
-        touched = owner.execute(statement, parameters).rowcount
-        for table in tables:
-            owner.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
-            for (trigger,) in owner.execute(_TRIGGERS, [table]).fetchall():
-                owner.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
-    return touched
+        with past_the_guards(owner, *(name for (name,) in owner.execute(_GUARDED).fetchall())):
+            return owner.execute(statement, parameters).rowcount
 
 
 @contextmanager
@@ -161,7 +155,6 @@ _GUARDED = """
 SELECT format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
 WHERE nspname = 'audit' AND relkind IN ('r', 'p') AND NOT relispartition
 """
-_TRIGGERS = "SELECT quote_ident(tgname) FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal"
 
 
 def vkeys(workspace_id: UUID | None) -> list[str]:

@@ -22,14 +22,6 @@ def rows(statement, *parameters):
         return cursor.fetchall() if cursor.description else []
 
 
-def as_administrator(statement, *parameters):
-    before = databases.become(databases.administrator())
-    try:
-        return rows(statement, *parameters)
-    finally:
-        databases.become(before)
-
-
 BOUNDS = """
 SELECT relname, (regexp_match(pg_get_expr(relpartbound, pg_class.oid), 'FROM \\(''(.*?)''\\)'))[1],
        (regexp_match(pg_get_expr(relpartbound, pg_class.oid), 'TO \\(''(.*?)''\\)'))[1]
@@ -58,9 +50,9 @@ def month_after(months):
 
 @pytest.mark.parametrize("moment", [datetime(2026, 11, 30, 23, 59, 59, 999000, UTC), datetime(2026, 12, 1, tzinfo=UTC)])
 def test_the_last_and_the_first_millisecond_fall_into_their_month(moment):
-    ((floor,),) = as_administrator("SELECT audit.uuid_floor(%s)", moment)
+    ((floor,),) = databases.as_administrator("SELECT audit.uuid_floor(%s)", moment)
     assert floor == uuid7_floor(moment)
-    ((back,),) = as_administrator("SELECT audit.uuid_time(%s)", floor)
+    ((back,),) = databases.as_administrator("SELECT audit.uuid_time(%s)", floor)
     assert back == moment
 
 
@@ -68,7 +60,7 @@ def test_the_guard_finds_the_event_in_a_neighboring_month(probe, workspace, admi
     """At midnight its text still names the month that just ended: the event in the new one must do."""
     before = f"event_{month_after(-1):%Y_%m}"
     for function in schema.of_the_month(before):
-        as_administrator(function.create())
+        databases.as_administrator(function.create())
     row = probe(workspace_id=workspace.id, name="one")
     row.save()
     record(actor=admin, event=Event.AGENT_CREATED, target=row)
@@ -79,7 +71,7 @@ def test_the_guard_finds_the_event_in_a_neighboring_month(probe, workspace, admi
 
 def test_making_months_again_brings_the_guards_text_up_to_date():
     for function in schema.of_the_month(f"event_{month_after(-1):%Y_%m}"):
-        as_administrator(function.create())
+        databases.as_administrator(function.create())
     before = databases.become("prov_retention")
     try:
         rows("SELECT audit.ensure_partitions()")

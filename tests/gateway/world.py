@@ -30,6 +30,7 @@ from audit.models import AuditDetail
 from audit.services import Entry, RowChange, record_all
 from audit.signing import KeyRing
 from audit.taxonomy import Event
+from bench.guards import past_the_guards
 from gateway import services, tokens
 from gateway.contract import CallRequest, CallResponse, FactsRequest, FactsResponse, OfferedTool
 from gateway.discovery import discover_tools
@@ -299,19 +300,10 @@ def served(application: Any) -> Iterator[str]:
 @contextmanager
 def unguarded(*tables: str) -> Iterator[Any]:
     """A transaction of the administrator in which these tables have no guards and no foreign keys."""
-    with databases.admin() as connection, connection.transaction():
-        found = [
-            (table, name, always)
-            for table in tables
-            for name, always in connection.execute(databases._TRIGGERS, [table]).fetchall()
-        ]
-        for table, name, _always in found:
-            connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER {name}")
+    with databases.admin() as connection, connection.transaction(), past_the_guards(connection, *tables):
         connection.execute("SET LOCAL session_replication_role = replica")
         yield connection
         connection.execute("SET LOCAL session_replication_role = origin")
-        for table, name, always in found:
-            connection.execute(f"ALTER TABLE {table} ENABLE {'ALWAYS' if always else ''} TRIGGER {name}")
 
 
 def make_running_run(workspace_id: UUID, environment: str = "production", publisher: str = "") -> Any:
