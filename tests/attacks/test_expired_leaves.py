@@ -16,7 +16,7 @@ from tests import databases
 from tests.attacks.test_stored_details import verify
 from tests.audit import sealing
 from tests.audit.old_months import expire, old_events
-from tests.audit.test_epochs import seal
+from tests.audit.sealing import seal
 from tests.gateway.world import make_running_run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("drop_months")]

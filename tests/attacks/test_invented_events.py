@@ -20,7 +20,7 @@ from tests.attacks.log import plant
 from tests.attacks.walls import governed_tables, siege
 from tests.audit import sealing
 from tests.audit.sealing import WORKSPACE, all_keys
-from tests.audit.test_verification import verify
+from tests.audit.verifying import verify
 
 
 def store(event):

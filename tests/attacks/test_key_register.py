@@ -17,10 +17,9 @@ from provenance.actor import Actor
 from provenance.ids import uuid7, uuid7_floor
 from tests import databases
 from tests.audit import sealing
-from tests.audit.keys import copied_home, keys_of
+from tests.audit.keys import copied_home, keys_of, ring, rotate
 from tests.audit.sealing import WORKSPACE
-from tests.audit.test_key_rotation import ring, rotate
-from tests.audit.test_sealer import tell
+from tests.audit.telling import tell
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE)]
 

@@ -1,10 +1,12 @@
 """A governed table of the tests' own, so that the guard is tested by itself and not through some app."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.db import models
 
+from audit.anchors import DirectoryAnchor
 from audit.governed import Governed
 from audit.guard import Grant, GuardTable, TenantTable
 from audit.taxonomy import Event
@@ -54,3 +56,9 @@ def _probe_table(django_db_setup: None) -> Iterator[None]:
 def probe(_probe_table: None) -> type[Probe]:
     """The model of the governed table."""
     return Probe
+
+
+@pytest.fixture
+def anchor(tmp_path: Path) -> DirectoryAnchor:
+    """A directory outside of the database that keeps checkpoints."""
+    return DirectoryAnchor(tmp_path / "anchor")

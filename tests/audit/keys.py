@@ -6,11 +6,16 @@ from pathlib import Path
 
 from django.db import connection, transaction
 
+from audit import rotation
+from audit.signing import KeyRing
+from provenance.actor import Actor
 from provenance.held_keys import LOG_FILES, Files, HeldKeys
 from provenance.home import Home, write_once
 from provenance.role_keys import MAC_KEYS_OF
 from tests import databases
 from tests.audit.sealing import tamper
+
+HOST = Actor.system("rotate_keys", None)
 
 
 def copied_home(root: Path) -> Home:
@@ -40,6 +45,18 @@ def as_migrator() -> Iterator[None]:
                     cursor.execute("RESET ROLE")
     finally:
         databases.become(before)
+
+
+def rotate(home, process="web", **options):
+    """Replace the key of a process, as the migrator."""
+    with as_migrator():
+        return rotation.rotate(actor=HOST, process=process, keys=keys_of(home), **options)
+
+
+def ring(home):
+    """The sealer's, over the files of that installation."""
+    held = keys_of(home, "sealer")
+    return KeyRing("sealer-1", KeyRing.parse(held.now(), "sealer").roots, held)
 
 
 def forget_rotations() -> None:

@@ -11,10 +11,11 @@ import pytest
 from audit import awaiting
 from audit.judging import checkpoint_entry, event_entry
 from audit.log_keys import LogKeys
-from audit.merkle import leaf_hash
+from audit.merkle import leaf_hash, tree_root
 from audit.notes import Checkpoint, LogSigner, opened, signed_note
 from audit.sealer import Sealer
 from audit.signing import KeyRing
+from audit.taxonomy import Event
 from bench.events import make_workspace
 from bench.guards import past_the_guards
 from provenance.home import Home
@@ -69,12 +70,15 @@ def going_on() -> Iterator[None]:
             thread.join()
 
 
-def seal() -> None:
-    """Seal everything that is committed."""
-    with sealer() as one:
+def seal(*places: Any, **changes: Any) -> Sealer:
+    """Seal everything that is committed, and let it be carried to these places."""
+    with sealer(places=places, **changes) as one:
         while one.work():
             pass
+        for courier in one.couriers:
+            courier.deliver()
         assert one._lease.fence or one._refusal, "nothing was sealed: another sealer holds the lease"
+        return one
 
 
 def start_over() -> None:
@@ -103,6 +107,11 @@ def leaves(workspace_id: UUID | None) -> list[tuple[bytes, UUID | None]]:
     return [(bytes(value), event_id) for _index, value, event_id in found]
 
 
+def ids_in(workspace_id: UUID | None) -> list[UUID | None]:
+    """The events of a log, in order."""
+    return [event_id for _hash, event_id in leaves(workspace_id)]
+
+
 def checkpoints(workspace_id: UUID | None) -> list[Checkpoint]:
     """The checkpoints of a log, each opened with the log's public keys."""
     found = rows(
@@ -124,6 +133,32 @@ def leaf_of(event_id: UUID) -> bytes:
 def leaf_of_checkpoint(checkpoint: Checkpoint) -> bytes:
     """The leaf that the instance log must have for another log's checkpoint."""
     return leaf_hash(checkpoint_entry(checkpoint.text))
+
+
+def assert_log_is_sound(workspace_id: UUID | None) -> None:
+    """Each leaf is that of its event, and each checkpoint is signed and the root of the leaves up to it."""
+    stored = leaves(workspace_id)
+    for value, event_id in stored:
+        assert event_id is None or value == leaf_of(event_id)
+    found = checkpoints(workspace_id)
+    for checkpoint in found:
+        assert checkpoint.root == tree_root([value for value, _event in stored[: checkpoint.size]])
+    assert found[-1].size == len(stored)
+
+
+def status(subject: str = "sealer") -> str | None:
+    """What is wrong with the sealer or a place, as pages are told it; None when nothing is said of it."""
+    found = rows("SELECT problem FROM audit.status WHERE subject = %s", subject)
+    return found[0][0] if found else None
+
+
+def told(event: Event) -> list[tuple[UUID | None, Any]]:
+    """What events of this type tell: workspace and facts of each."""
+    return rows(
+        "SELECT event.workspace_id, convert_from(detail.body, 'UTF8')::jsonb FROM audit.event"
+        " JOIN audit.detail ON event_id = id WHERE action = %s ORDER BY id",
+        event,
+    )
 
 
 def tamper(statement: str, *parameters: Any) -> int:

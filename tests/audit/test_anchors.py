@@ -5,20 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from audit.anchors import AnchorFailed, CommandAnchor, DirectoryAnchor, text_of
-from audit.notes import Checkpoint, signed_note
-from tests.audit.sealing import SIGNER
-
-ORIGIN = "log.test/instance"
-
-
-def note(size, origin=ORIGIN):
-    checkpoint = Checkpoint(origin, size, bytes([size % 256]) * 32)
-    return signed_note(checkpoint, SIGNER.sign(checkpoint, is_instance=False))
-
-
-def sizes(notes):
-    return [Checkpoint.parse(text_of(kept)).size for kept in notes]
+from audit.anchors import AnchorFailed, CommandAnchor, DirectoryAnchor
+from tests.audit.published import ORIGIN, note, sizes
 
 
 class Clock:

@@ -12,8 +12,8 @@ from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.db import enter
 from tests.audit import sealing
-from tests.audit.sealing import OTHER, WORKSPACE
-from tests.audit.test_sealer import ids_in, tell
+from tests.audit.sealing import OTHER, WORKSPACE, ids_in
+from tests.audit.telling import tell
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE, OTHER)]
 

@@ -18,7 +18,7 @@ from tests import databases, factories
 from tests.attacks.log import told_by
 from tests.audit import sealing
 from tests.audit.sealing import WORKSPACE
-from tests.audit.test_sealer import tell
+from tests.audit.telling import tell
 from tests.browsing import browser
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE)]

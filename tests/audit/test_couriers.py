@@ -10,7 +10,7 @@ from audit.anchors import AnchorFailed
 from audit.couriers import Courier
 from tests import databases
 from tests.audit import sealing
-from tests.audit.test_anchors import ORIGIN, note, sizes
+from tests.audit.published import ORIGIN, note, sizes
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HOUR = 3600.0

@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from audit.anchors import AnchorFailed, DirectoryAnchor
+from audit.anchors import AnchorFailed
 from audit.epochs import LogName, continued, origin_of, tree_over
 from audit.judging import COLUMNS, StoredEvent
 from audit.lease import LostLease
@@ -22,26 +22,11 @@ from audit.taxonomy import Event
 from provenance.roles import grant_database
 from tests import databases
 from tests.audit import sealing
-from tests.audit.sealing import OTHER, WORKSPACE
-from tests.audit.test_sealer import assert_log_is_sound, ids_in, tell
+from tests.audit.sealing import OTHER, WORKSPACE, assert_log_is_sound, ids_in, seal, status, told
+from tests.audit.telling import tell
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE, OTHER)]
 ORIGIN = f"{sealing.ORIGIN}/{WORKSPACE}"
-
-
-@pytest.fixture
-def anchor(tmp_path):
-    return DirectoryAnchor(tmp_path / "anchor")
-
-
-def seal(*places, **changes):
-    """Seal all, and let it be carried to the places."""
-    with sealing.sealer(places=places, **changes) as one:
-        while one.work():
-            pass
-        for courier in one.couriers:
-            courier.deliver()
-        return one
 
 
 @contextmanager
@@ -72,19 +57,6 @@ def restore(copy):
     with psycopg.connect(databases.admin_url(), autocommit=True) as server:
         server.execute(f"DROP DATABASE {name} WITH (FORCE)")
         server.execute(f"ALTER DATABASE {copy} RENAME TO {name}")
-
-
-def status(subject="sealer"):
-    found = sealing.rows("SELECT problem FROM audit.status WHERE subject = %s", subject)
-    return found[0][0] if found else None
-
-
-def told(event):
-    return sealing.rows(
-        "SELECT event.workspace_id, convert_from(detail.body, 'UTF8')::jsonb FROM audit.event"
-        " JOIN audit.detail ON event_id = id WHERE action = %s ORDER BY id",
-        event,
-    )
 
 
 def epochs(workspace_id):

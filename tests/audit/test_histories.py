@@ -10,7 +10,7 @@ from provenance.ids import uuid7
 from tests import databases
 from tests.audit import sealing
 from tests.audit.sealing import WORKSPACE
-from tests.audit.test_verification import ORIGIN, flaws, verify
+from tests.audit.verifying import ORIGIN, flaws, verify
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE)]
 

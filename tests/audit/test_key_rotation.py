@@ -22,20 +22,13 @@ from provenance.keyfiles import KeyRefused
 from provenance.readiness import problems
 from provenance.role_keys import MAC_KEYS_OF
 from tests import databases
-from tests.audit.keys import as_migrator, copied_home, forget_rotations, keys_of
+from tests.audit.keys import HOST, as_migrator, copied_home, forget_rotations, keys_of, ring, rotate
 from tests.audit.sealing import leaves, rows, sealer
-
-HOST = Actor.system("rotate_keys", None)
 
 
 @pytest.fixture
 def home(tmp_path):
     return copied_home(tmp_path / "home")
-
-
-def rotate(home, process="web", **options):
-    with as_migrator():
-        return rotation.rotate(actor=HOST, process=process, keys=keys_of(home), **options)
 
 
 @pytest.mark.django_db
@@ -329,9 +322,3 @@ class TestSealed:
         )
         assert "worker-1" in body
         assert "web-1" not in body
-
-
-def ring(home):
-    """The sealer's, over the files of that installation."""
-    held = keys_of(home, "sealer")
-    return KeyRing("sealer-1", KeyRing.parse(held.now(), "sealer").roots, held)

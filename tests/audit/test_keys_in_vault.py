@@ -16,6 +16,7 @@ from provenance.vault import Vault, VaultKv, VaultTransit
 from tests.audit import sealing
 from tests.audit.keys import as_migrator, copied_home, forget_rotations, keys_of
 from tests.audit.sealing import rows
+from tests.audit.telling import in_a_new_workspace
 from tests.fakes.vault import TOKEN, fake_vault
 from tests.provenance.test_keyfiles import key
 from tests.provenance.test_settings import load_several
@@ -182,12 +183,10 @@ class TestTransit:
 
     @pytest.mark.django_db(transaction=True)
     def test_the_sealer_seals_on_while_vault_is_away_and_signs_later(self, fake, signer):
-        from tests.audit.test_succession import TestTheSealer
-
         forget_rotations()
         sealing.tamper("DELETE FROM audit.key WHERE purpose = 'checkpoint'")
         try:
-            workspace = TestTheSealer.tell()
+            workspace = in_a_new_workspace()
             made = signer()
             fake.is_sealed = True
             with sealing.sealer(signer=made) as one:

@@ -22,7 +22,7 @@ from provenance.permissions import Permission
 from streams.services import sinks
 from streams.services.sinks import Settings
 from tests import factories
-from tests.audit.test_search import fill_the_month
+from tests.audit.telling import fill_the_month
 from tests.browsing import browser
 from workspaces import erasure
 from workspaces import services as workspaces

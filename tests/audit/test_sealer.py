@@ -6,11 +6,9 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from django.db import transaction
 
 from audit.envelope import insert_rows
 from audit.lease import LostLease
-from audit.merkle import tree_root
 from audit.passes import Snapshot, in_order
 from audit.services import Target, record
 from audit.taxonomy import Event
@@ -19,43 +17,10 @@ from provenance.db import enter
 from tests import databases
 from tests.attacks.log import plant, told_by
 from tests.audit import sealing
-from tests.audit.sealing import OTHER, WORKSPACE
+from tests.audit.sealing import OTHER, WORKSPACE, assert_log_is_sound, ids_in
+from tests.audit.telling import system, tell, tell_the_instance
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE, OTHER)]
-
-
-def system(workspace_id: UUID | None = WORKSPACE) -> Actor:
-    return Actor.system("tests", workspace_id)
-
-
-def tell(workspace_id: UUID = WORKSPACE, count: int = 1) -> list[UUID]:
-    """Events of a workspace, each in a transaction of its own; their ids."""
-    ids = []
-    for number in range(count):
-        with enter(workspace_id):
-            made = record(actor=system(workspace_id), event=Event.RUN_STARTED, target=Target("run", str(number)))
-        ids.append(made.id)
-    return ids
-
-
-def tell_the_instance() -> UUID:
-    with transaction.atomic():
-        return record(actor=system(None), event=Event.AUTHZ_DENIED, target=Target("source", "x"), outcome="blocked").id
-
-
-def ids_in(workspace_id):
-    return [event_id for _hash, event_id in sealing.leaves(workspace_id)]
-
-
-def assert_log_is_sound(workspace_id):
-    """Each leaf is that of its event, and each checkpoint is signed and the root of the leaves up to it."""
-    leaves = sealing.leaves(workspace_id)
-    for value, event_id in leaves:
-        assert event_id is None or value == sealing.leaf_of(event_id)
-    found = sealing.checkpoints(workspace_id)
-    for checkpoint in found:
-        assert checkpoint.root == tree_root([value for value, _event in leaves[: checkpoint.size]])
-    assert found[-1].size == len(leaves)
 
 
 def test_each_event_is_a_leaf_of_its_workspaces_log_and_the_checkpoint_is_signed():

@@ -18,6 +18,7 @@ from provenance.errors import NotFound, PermissionDenied
 from provenance.ids import uuid7
 from provenance.risk import Risk
 from tests import databases
+from tests.audit.telling import fill_the_month
 
 RUN = uuid7()
 
@@ -106,28 +107,6 @@ def test_only_the_months_of_the_range_are_read(auditor, logged):
         plan = " ".join(line for (line,) in cursor.fetchall())
     assert set(re.findall(r"event_(\d{4}_\d\d)_", plan)) <= {f"{now:%Y_%m}", f"{now + timedelta(minutes=5):%Y_%m}"}
     assert "Seq Scan" not in plan
-
-
-def fill_the_month(auditor, count=3000):
-    """So many events, most of another workspace, that it matters which index is taken. The test's rollback takes them."""
-    role = databases.become(databases.administrator())
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE audit.event DISABLE TRIGGER audit_accept")
-        cursor.execute(
-            """
-            INSERT INTO audit.event (id, xid, workspace_id, object_type, object_id, rev, op, changed, action, actor_id,
-                                     actor_type, outcome, risk, run_id, kid, mac, body)
-            SELECT (left(audit.uuid_floor(now())::text, 24) || lpad(to_hex(n), 12, '0'))::uuid, pg_current_xact_id(),
-                   CASE n %% 20 WHEN 0 THEN %s ELSE gen_random_uuid() END,
-                   'thing', 'o' || n, NULL, 'read', '{}', 'x.y' || n %% 50, 'a' || n, 'system', 'success',
-                   'low', gen_random_uuid(), 'web-1', sha256(''), '{}'
-            FROM generate_series(1, %s) AS n
-            """,
-            [auditor.workspace_id, count],
-        )
-        cursor.execute("ALTER TABLE audit.event ENABLE ALWAYS TRIGGER audit_accept")
-        cursor.execute("ANALYZE audit.event")
-    databases.become(role)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,11 @@ from audit.notes import BadNote, Checkpoint, LogKey, LogSigner, opened, parse_vk
 from audit.succession import MOST, Succession, followed
 from audit.taxonomy import Event
 from audit.tree import Tree
-from bench.events import make_workspace
-from provenance.actor import Actor
 from tests import databases
-from tests.attacks.log import told_by
 from tests.audit import sealing
 from tests.audit.keys import forget_rotations
 from tests.audit.sealing import ORIGIN, rows, sealer
+from tests.audit.telling import in_a_new_workspace
 
 ED1, ED2, ED3 = (LogKey.ed25519(letter * 32, number) for number, letter in enumerate((b"e", b"f", b"g"), start=1))
 ML1, ML2 = LogKey.mldsa(b"m" * 32, 1), LogKey.mldsa(b"n" * 32, 2)
@@ -154,18 +152,6 @@ class TestTheSealer:
             return one
 
     @staticmethod
-    def tell():
-        with databases.admin() as owner:
-            workspace_id = make_workspace(owner)
-        event = told_by("setup", Actor.system("story", workspace_id), Event.RUN_STARTED)
-        with databases.login("web") as web, web.transaction():
-            from audit.envelope import insert_rows
-
-            web.execute("SELECT set_config('app.workspace_id', %s, true)", [str(event.workspace_id)])
-            web.execute(*insert_rows([event]))
-        return event.workspace_id
-
-    @staticmethod
     def newest_note(workspace_id):
         ((note, signatures),) = rows(
             "SELECT note, signatures FROM audit.checkpoint WHERE workspace_id = %s ORDER BY size DESC LIMIT 1",
@@ -175,7 +161,7 @@ class TestTheSealer:
 
     def test_lets_the_old_key_say_which_follows_and_signs_with_both(self):
         self.seal(ED1, ML1)
-        workspace = self.tell()
+        workspace = in_a_new_workspace()
         self.seal(ED1, ED2, ML1, ML2)
         note = self.newest_note(workspace)
         origin = f"{ORIGIN}/{workspace}"
@@ -203,7 +189,7 @@ class TestTheSealer:
             one.work()
             made.append(LogSigner.of([ED1, ED2, ML1]))
             one.log_keys._reread_at = 0.0
-            workspace = self.tell()
+            workspace = in_a_new_workspace()
             while one.work():
                 pass
         opened(self.newest_note(workspace), [ED2.verifier(f"{ORIGIN}/{workspace}")])
@@ -218,7 +204,7 @@ class TestTheSealer:
     )
     def test_signs_nothing_with_a_key_that_nobody_vouches_for(self, keys, says):
         self.seal(ED1, ML1)
-        workspace = self.tell()
+        workspace = in_a_new_workspace()
         self.seal(*keys)
         assert not rows("SELECT 1 FROM audit.checkpoint WHERE workspace_id = %s", workspace)
         assert any(says in problem for (problem,) in rows("SELECT problem FROM audit.status"))

@@ -14,10 +14,9 @@ from audit.anchors import AnchorFailed
 from audit.taxonomy import Event
 from audit.timestamps import TimeStampAuthority
 from tests.audit import sealing
-from tests.audit.sealing import WORKSPACE
-from tests.audit.test_anchors import ORIGIN, note
-from tests.audit.test_epochs import status, told
-from tests.audit.test_sealer import tell
+from tests.audit.published import ORIGIN, note
+from tests.audit.sealing import WORKSPACE, status, told
+from tests.audit.telling import tell
 from tests.fakes.time_stamps import stamping
 
 

@@ -1,73 +1,26 @@
 """Verification finds whatever a database administrator did, and says where (M114, goal 2, pitfall 16)."""
 
-import json
 import threading
 import time
-from dataclasses import replace
-from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
-from django.core.management import call_command
 
 from audit.anchors import DirectoryAnchor
 from audit.epochs import LogName
 from audit.fsck import Fsck
 from audit.notes import LogSigner
 from audit.ranges import _words
-from audit.taxonomy import Event
-from audit.verification import Verification, Wanted
+from audit.verification import Wanted
 from tests import databases
 from tests.attacks.log import plant, told_by
 from tests.audit import sealing
 from tests.audit.old_months import LONG_AGO, expire, old_events
-from tests.audit.sealing import OTHER, WORKSPACE
-from tests.audit.test_epochs import seal
-from tests.audit.test_sealer import system, tell
+from tests.audit.sealing import OTHER, WORKSPACE, seal
+from tests.audit.telling import many, system, tell
+from tests.audit.verifying import INSTANCE, ORIGIN, OURS, flaws, fsck, verify
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE, OTHER)]
-ORIGIN, INSTANCE = f"{sealing.ORIGIN}/{WORKSPACE}", f"{sealing.ORIGIN}/instance"
-OURS = f"log_id = (SELECT id FROM audit.log WHERE origin = '{ORIGIN}')"
-
-
-@pytest.fixture
-def anchor(tmp_path):
-    return DirectoryAnchor(tmp_path / "anchor")
-
-
-def verification(*anchors, signer=sealing.SIGNER, **changes):
-    made = Verification(
-        connect=lambda: databases.login("sealer"),
-        keys=sealing.all_keys(),
-        signer=signer,
-        installation=sealing.ORIGIN,
-        anchors=anchors,
-    )
-    return replace(made, **changes)
-
-
-def verify(*anchors, wanted=None, **changes):
-    return verification(*anchors, **changes).run(wanted or Wanted())
-
-
-def flaws(report, origin=ORIGIN):
-    return [(flaw.index, flaw.kind) for log in report.logs if log.origin == origin for flaw in log.flaws]
-
-
-def fsck():
-    with databases.login("sealer") as connection:
-        return [(defect.index, defect.problem) for defect in Fsck(connection).run(0)]
-
-
-def many(count, workspace_id=WORKSPACE):
-    """Events of one transaction: quick to make."""
-    from audit.envelope import insert_rows
-
-    made = [told_by("worker", system(workspace_id), Event.RUN_STARTED) for _ in range(count)]
-    with databases.login("worker") as worker, worker.transaction():
-        worker.execute(f"SET LOCAL app.workspace_id = '{workspace_id}'")
-        worker.execute(*insert_rows(made))
-    return [event.id for event in made]
 
 
 def test_a_log_that_nobody_touched_verifies_also_while_it_grows(anchor):
@@ -427,119 +380,6 @@ def test_an_ended_epoch_must_still_have_what_it_had_when_the_next_one_was_starte
         f"{INSTANCE} has 1 entries, and 3 when a new epoch was started",
         f"{ORIGIN} has 1 entries, and 3 when a new epoch was started",
     }
-
-
-@pytest.fixture
-def configured(settings, anchor, tmp_path, monkeypatch):
-    """The settings of a sealer's process, and a data directory to remember in."""
-    import base64
-
-    from provenance.home import Home
-
-    settings.SEALER_DATABASE_URL = databases.role_url("sealer")
-    seeds = {
-        kid: base64.b64encode(seed).decode() for kid, seed in (("checkpoint-1", b"e" * 32), ("instance-1", b"m" * 32))
-    }
-    settings.LOG_SEEDS = SimpleNamespace(again=lambda: seeds)
-    settings.LOG_ORIGIN, settings.LOG_ANCHOR = sealing.ORIGIN, anchor.directory
-    settings.AUDIT_MAC_KEYS = {f"{name}-1": Home.locate().read_key(f"mac-{name}") for name in sealing.SIGNERS}
-    monkeypatch.setattr(Home, "verified_file", property(lambda _home: tmp_path / "verified.json"))
-    return tmp_path / "verified.json"
-
-
-class TestCommand:
-    def test_it_verifies_tells_remembers_and_records(self, configured, anchor, capsys):
-        tell(WORKSPACE, 3)
-        seal(anchor)
-        call_command("verify")
-        assert f"ok  {ORIGIN}: entries 0 to 3, 3 events, 3 details\n" in capsys.readouterr().out
-        assert json.loads(configured.read_text())["logs"][ORIGIN]["size"] == 3
-        seal(anchor)
-        call_command("verify", "--json", "-")
-        said = json.loads(capsys.readouterr().out)
-        assert said["verified"] is True
-        assert said["events"] == 1, "that it was verified is an event, and the next one verifies that"
-        told = sealing.rows("SELECT actor_id, workspace_id FROM audit.event WHERE action = %s", Event.AUDIT_VERIFIED)
-        assert told == [("audit.verify", None)] * 2
-
-    def test_what_does_not_verify_ends_with_1_and_is_an_event(self, configured, anchor, capsys):
-        ids = tell(WORKSPACE, 3)
-        seal(anchor)
-        sealing.tamper("UPDATE audit.event SET outcome = 'failure' WHERE id = %s", ids[1])
-        with pytest.raises(SystemExit) as ended:
-            call_command("verify", "--full")
-        assert ended.value.code == 1
-        said = capsys.readouterr().out
-        assert f"index 1: outcome differs from the signed body (event {ids[1]})" in said
-        assert ORIGIN not in json.loads(configured.read_text())["logs"]
-        ((detail,),) = sealing.rows(
-            "SELECT convert_from(detail.body, 'UTF8')::jsonb FROM audit.event JOIN audit.detail ON event_id = id"
-            " WHERE action = %s",
-            Event.AUDIT_VERIFICATION_FAILED,
-        )
-        assert (detail["log"], detail["first_index"], detail["kind"]) == (ORIGIN, 1, "event")
-
-    def test_a_wall_that_is_down_is_found_with_it(self, configured, anchor, capsys):
-        """What stands in a table's place could show to each who looks what they want to see."""
-        tell(WORKSPACE, 1)
-        seal(anchor)
-        with databases.admin() as owner:
-            owner.execute("ALTER TABLE audit.event DISABLE TRIGGER audit_immutable")
-        try:
-            with pytest.raises(SystemExit) as ended:
-                call_command("verify")
-        finally:
-            with databases.admin() as owner:
-                owner.execute("ALTER TABLE audit.event ENABLE ALWAYS TRIGGER audit_immutable")
-        assert ended.value.code == 1
-        assert "!!  a wall of the database: " in capsys.readouterr().out
-
-    def test_a_database_that_does_not_answer_ends_with_2(self, configured, settings):
-        from django.core.management.base import CommandError
-
-        settings.SEALER_DATABASE_URL = "postgresql:///nothing?host=/nowhere"
-        for name in ("verify", "fsck"):
-            with pytest.raises(CommandError, match=r"could not be read: .* Start it: \./manage\.py up") as ended:
-                call_command(name)
-            assert ended.value.returncode == 2
-            assert "?." not in str(ended.value)
-
-    def test_a_database_that_refuses_is_not_to_be_started(self, configured, settings, anchor):
-        from django.core.management.base import CommandError
-
-        settings.SEALER_DATABASE_URL = databases.role_url("web")
-        with pytest.raises(CommandError, match="could not be read: no workspace in scope") as ended:
-            call_command("fsck")
-        assert "./manage.py up" not in str(ended.value)
-
-    def test_a_range_needs_its_log(self, configured):
-        from django.core.management.base import CommandError
-
-        with pytest.raises(CommandError, match="Name the log"):
-            call_command("verify", "--range", "0..5")
-
-    def test_fsck_says_what_does_not_fit(self, configured, anchor, capsys):
-        tell(WORKSPACE, 3)
-        seal(anchor)
-        call_command("fsck")
-        assert "fit together" in capsys.readouterr().out
-        sealing.tamper(f"DELETE FROM audit.leaf WHERE {OURS} AND idx = 1")
-        with pytest.raises(SystemExit):
-            call_command("fsck", "--older-than", "0")
-        assert f"{ORIGIN}, index 1: the leaf is missing" in capsys.readouterr().out
-
-    def test_an_epoch_is_started_by_a_person_with_a_reason(self, configured, anchor, capsys):
-        from django.core.management.base import CommandError
-
-        tell(WORKSPACE, 3)
-        seal(anchor)
-        with pytest.raises(CommandError, match="Nothing was begun anew"):
-            call_command("start_epoch", reason="why not")
-        with pytest.raises(CommandError, match="Give a reason"):
-            call_command("start_epoch", reason="  ")
-        sealing.tamper(f"DELETE FROM audit.leaf WHERE {OURS} AND idx = 1")
-        call_command("start_epoch", reason="an administrator tried something")
-        assert f"{ORIGIN}: begun anew as epoch 2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [["status"], ["a", "b"], ["ä", ""]])

@@ -10,9 +10,8 @@ from audit.taxonomy import Event
 from audit.witnesses import Witness
 from tests import databases
 from tests.audit import sealing
-from tests.audit.sealing import WORKSPACE
-from tests.audit.test_epochs import status, told
-from tests.audit.test_sealer import tell
+from tests.audit.sealing import WORKSPACE, status, told
+from tests.audit.telling import tell
 from tests.fakes import witness as fakes
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE)]
