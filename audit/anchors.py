@@ -115,7 +115,7 @@ class DirectoryAnchor:
             path = self._path(origin, suffix)
             if path.exists():
                 for line in path.read_bytes().splitlines():
-                    if record := _record(line):
+                    if record := record_of(line):
                         yield record["note"]
 
     def origins(self) -> set[str]:
@@ -215,10 +215,11 @@ def _last_record(path: Path) -> dict[str, str] | None:
         return None
     except OSError as problem:
         raise AnchorFailed(f"{path} cannot be read: {problem.strerror or problem}") from problem
-    return next((record for line in reversed(lines) if (record := _record(line))), None)
+    return next((record for line in reversed(lines) if (record := record_of(line))), None)
 
 
-def _record(line: bytes) -> dict[str, str] | None:
+def record_of(line: bytes) -> dict[str, str] | None:
+    """One kept checkpoint: `at` and `note`; None when the line is none."""
     try:
         record = orjson.loads(line)
         Checkpoint.parse(text_of(record["note"]))

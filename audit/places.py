@@ -3,6 +3,7 @@
 from django.conf import settings
 
 from audit.anchors import CommandAnchor, DirectoryAnchor, Place
+from audit.bucket import LockedBucket
 from audit.couriers import Connect
 from audit.notes import BadNote
 from audit.timestamps import FOLDER, TimeStampAuthority
@@ -24,4 +25,8 @@ def places_from_settings(connect: Connect) -> list[Place]:
             found.append(TimeStampAuthority.of(stamps.url, stamps.authorities, directory, stamps.every_seconds))
         except ValueError as problem:
             raise SystemExit(f"PROVENANCE_ANCHOR_TSA_CA_FILE holds no certificate (PEM): {problem}.") from problem
+    if bucket := settings.LOG_BUCKET:
+        found.append(
+            LockedBucket(bucket.url, bucket.region, bucket.credentials, settings.LOG_ORIGIN, bucket.every_seconds)
+        )
     return found

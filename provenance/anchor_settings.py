@@ -8,11 +8,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from provenance import keyfiles
 from provenance.environment import ImproperlySet, text
+from provenance.keyfiles import Hidden, KeyRefused
+from provenance.loopback import LOOPBACK
 
 HOUR = 3600
+TEN_MINUTES = 600
 SHORTEST_SECONDS = 60
 
 Environ = Mapping[str, str]
@@ -24,6 +29,16 @@ class TimeStamps:
 
     url: str
     authorities: str
+    every_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """An S3-compatible bucket with Object Lock, and the sealer's credentials (`key id:secret key`) in it."""
+
+    url: str
+    region: str
+    credentials: str
     every_seconds: int
 
 
@@ -60,6 +75,31 @@ def time_stamps(environ: Environ = os.environ) -> TimeStamps | None:
             "(PEM) of the authority's root, which its operator publishes."
         )
     return TimeStamps(url, authorities, _seconds("PROVENANCE_ANCHOR_TSA_SECONDS", HOUR, environ))
+
+
+def bucket(environ: Environ = os.environ) -> Bucket | None:
+    """`PROVENANCE_ANCHOR_BUCKET`, and `_REGION`, `_KEY_FILE` and `_SECONDS` of it."""
+    name = "PROVENANCE_ANCHOR_BUCKET"
+    url = text(name, "", environ).rstrip("/")
+    if not url:
+        return None
+    _demand_address(name, url, ("https",) if urlsplit(url).hostname != LOOPBACK else ("http", "https"))
+    if urlsplit(url).query or urlsplit(url).path.count("/") > 1:
+        raise ImproperlySet(f"{name} is more than a bucket. Set it to https://bucket.host or https://host/bucket.")
+    try:
+        file = environ.get(f"{name}_KEY_FILE", "")
+        credentials = environ.get(f"{name}_KEY") or (keyfiles.read(Path(file), is_named=True) if file else "")
+    except FileNotFoundError:
+        raise ImproperlySet(f"{name}_KEY_FILE names {file}, and there is no such file.") from None
+    except KeyRefused as refused:
+        raise ImproperlySet(f"{name}_KEY_FILE: {refused}") from None
+    if not all(credentials.partition(":")):
+        raise ImproperlySet(
+            f"{name} is set and {name}_KEY_FILE names no credentials. Set it to a file that holds the access key id, a "
+            "colon, and the secret access key."
+        )
+    region = text(f"{name}_REGION", "us-east-1", environ)
+    return Bucket(url, region, Hidden(credentials), _seconds(f"{name}_SECONDS", TEN_MINUTES, environ))
 
 
 def _demand_address(name: str, url: str, schemes: tuple[str, ...]) -> None:

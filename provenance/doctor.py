@@ -176,6 +176,8 @@ def more_anchors(installation: Installation) -> Iterator[Finding]:
         found = [f"the witness {url}" for url, _keys in anchor_settings.witnesses(environ)]
         if stamps := anchor_settings.time_stamps(environ):
             found.append(f"the time stamp authority {stamps.url}, at most every {stamps.every_seconds} seconds")
+        if bucket := anchor_settings.bucket(environ):
+            found.append(f"the bucket {bucket.url}, at most every {bucket.every_seconds} seconds")
     except ImproperlySet as problem:
         yield Finding("anchor", "a place for checkpoints is not set as it must be", str(problem))
         return

@@ -22,6 +22,7 @@ OPERATOR_CHOICES = (
     *("PROVENANCE_LOG_LEVEL", "PROVENANCE_ALLOWED_HOSTS", "PROVENANCE_TRUSTED_PROXIES", "PROVENANCE_ERASURES"),
     *("PROVENANCE_ANCHOR", "PROVENANCE_ANCHOR_COMMAND", "PROVENANCE_WITNESSES", "PROVENANCE_WITNESSES_FILE"),
     *("PROVENANCE_ANCHOR_TSA", "PROVENANCE_ANCHOR_TSA_CA_FILE", "PROVENANCE_ANCHOR_TSA_SECONDS"),
+    *("PROVENANCE_ANCHOR_BUCKET", "PROVENANCE_ANCHOR_BUCKET_REGION", "PROVENANCE_ANCHOR_BUCKET_SECONDS"),
     *("EMAIL_FROM", "STREAMS_DIRECTORY"),
 )
 STOP_SECONDS = 10
@@ -141,6 +142,8 @@ class Installation:
         if role == "worker":
             # Celery would run Django's checks, which load every page: a second and 40 MB for what a test looks at.
             known["CELERY_SKIP_CHECKS"] = "true"
+        if role == "sealer" and "PROVENANCE_ANCHOR_BUCKET_KEY_FILE" in self.environ:
+            known["PROVENANCE_ANCHOR_BUCKET_KEY_FILE"] = self.environ["PROVENANCE_ANCHOR_BUCKET_KEY_FILE"]
         if role in {"front", "gateway"} and "EMAIL_URL_FILE" in self.environ:
             # The relay's password: by file, and for the one process that sends mail.
             known["EMAIL_URL_FILE"] = self.environ["EMAIL_URL_FILE"]

@@ -167,6 +167,7 @@ LOG_ORIGIN = ""
 LOG_ANCHOR = HOME.anchor(text("PROVENANCE_ANCHOR", ""))
 LOG_WITNESSES = anchor_settings.witnesses() if ROLE == "sealer" else ()
 LOG_TIME_STAMPS = anchor_settings.time_stamps() if ROLE == "sealer" else None
+LOG_BUCKET = anchor_settings.bucket() if ROLE == "sealer" else None
 LOG_ANCHOR_COMMAND = text("PROVENANCE_ANCHOR_COMMAND", "") if ROLE == "sealer" else ""
 if ROLE == "sealer":
     SEALER_DATABASE_URL = Hidden(text("DATABASE_URL", "") or HOME.database_url("prov_sealer"))

@@ -25,7 +25,7 @@ from gateway.credentials import Credential
 from gateway.database import Connection, Database, one
 from gateway.deliveries import mail, syslog
 from gateway.deliveries.contract import DELIVERY_SECONDS, NEEDS_SECRET, OBJECT_NAME, SLOTS, Kind, url_of
-from gateway.deliveries.signing import UnusableSecret, s3_headers, webhook_headers
+from gateway.deliveries.signing import UnusableSecret, webhook_headers
 from gateway.deliveries.tickets import Ticket
 from gateway.http import Refused
 from gateway.injections import Injections
@@ -33,6 +33,7 @@ from provenance import crypto
 from provenance.actor import Actor
 from provenance.egress import Egress, EgressRefused, origin_of
 from provenance.permissions import Permission
+from provenance.s3 import UnusableCredentials, s3_headers
 from secrets_vault.references import SEALED_VERSION_SQL, SealedVersion
 from workspaces.roles import ROLE_PERMISSIONS
 
@@ -100,7 +101,7 @@ class Deliveries:
         try:
             sink, credential, seconds = await self._admit(ticket)
             await self._send(sink, credential, body, seconds)
-        except (_NotSent, UnusableSecret, syslog.Unconfirmed) as error:
+        except (_NotSent, UnusableSecret, UnusableCredentials, syslog.Unconfirmed) as error:
             return Outcome(confirmed=False, problem=str(error))
         except (EgressRefused, crypto.Undecipherable, crypto.KeyMissing) as error:
             return Outcome(confirmed=False, problem=error.message)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from provenance.anchor_settings import time_stamps, witnesses
+from provenance.anchor_settings import bucket, time_stamps, witnesses
 from provenance.doctor import more_anchors
 from provenance.environment import ImproperlySet
 from provenance.processes import Installation
 
-TSA = "PROVENANCE_ANCHOR_TSA"
+TSA, BUCKET = "PROVENANCE_ANCHOR_TSA", "PROVENANCE_ANCHOR_BUCKET"
 
 
 @pytest.fixture
@@ -51,17 +51,73 @@ def test_what_is_wrong_is_said_by_settings_and_by_doctor(stamps, change, says, h
     assert says in finding.fix
 
 
-def test_doctor_says_where_checkpoints_go_besides(stamps, home):
-    environ = {"PROVENANCE_HOME": str(home.root), **stamps, "PROVENANCE_ANCHOR_COMMAND": "keep --token=hidden"}
+@pytest.fixture
+def locked(tmp_path):
+    """An environment with a bucket."""
+    key = tmp_path / "bucket-key"
+    key.write_text("AKIDEXAMPLE:invented\n")
+    key.chmod(0o600)
+    return {BUCKET: "https://anchors.s3.example/", f"{BUCKET}_KEY_FILE": str(key)}
+
+
+def test_a_bucket_is_its_address_and_a_file_with_credentials(locked):
+    assert bucket({}) is None
+    found = bucket({**locked, f"{BUCKET}_REGION": "eu-central-1"})
+    assert (found.url, found.region, found.every_seconds) == ("https://anchors.s3.example", "eu-central-1", 600)
+    assert str(found.credentials) == "AKIDEXAMPLE:invented"
+    assert "invented" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({BUCKET: "http://anchors.s3.example"}, "PROVENANCE_ANCHOR_BUCKET is no address"),
+        ({BUCKET: "https://s3.example/bucket/folder"}, "more than a bucket"),
+        ({BUCKET: "https://s3.example/?list-type=2"}, "more than a bucket"),
+        ({f"{BUCKET}_KEY_FILE": ""}, "names no credentials"),
+        ({f"{BUCKET}_KEY_FILE": "/no/such/file"}, "no such file"),
+        ({f"{BUCKET}_KEY": "onlyonepart"}, "names no credentials"),
+    ],
+)
+def test_what_is_wrong_with_a_bucket_is_said(locked, change, says, home):
+    with pytest.raises(ImproperlySet, match=says):
+        bucket({**locked, **change})
+    (finding,) = more_anchors(Installation.of({"PROVENANCE_HOME": str(home.root), **locked, **change}))
+    assert says in finding.fix
+
+
+def test_credentials_that_others_can_read_are_refused(locked, tmp_path):
+    (tmp_path / "bucket-key").chmod(0o644)
+    with pytest.raises(ImproperlySet, match="PROVENANCE_ANCHOR_BUCKET_KEY_FILE: "):
+        bucket(locked)
+
+
+def test_on_this_machine_a_store_may_speak_plain_http(locked):
+    assert bucket({**locked, BUCKET: "http://127.0.0.1:9000/anchors"}).url == "http://127.0.0.1:9000/anchors"
+
+
+def test_doctor_says_where_checkpoints_go_besides(stamps, locked, home):
+    environ = {
+        "PROVENANCE_HOME": str(home.root),
+        **stamps,
+        **locked,
+        "PROVENANCE_ANCHOR_COMMAND": "keep --token=hidden",
+    }
     environ["PROVENANCE_WITNESSES"] = "https://witness.example/one witness.example+00+AA"
     found = list(more_anchors(Installation.of(environ)))
-    assert [finding.fix for finding in found] == ["", "", ""]
+    assert [finding.fix for finding in found] == [""] * 4
     said = "\n".join(finding.found for finding in found)
-    for place in ("https://witness.example/one", "http://tsa.example/tsr", "PROVENANCE_ANCHOR_COMMAND"):
+    for place in (
+        "https://witness.example/one",
+        "http://tsa.example/tsr",
+        "https://anchors.s3.example",
+        "PROVENANCE_ANCHOR_COMMAND",
+    ):
         assert place in said
     assert "hidden" not in said
 
 
-def test_the_sealer_is_handed_them_by_up_as_files(stamps, home):
-    installation = Installation.of({"PROVENANCE_HOME": str(home.root), **stamps})
-    assert installation.environment("sealer").items() >= stamps.items()
+def test_the_sealer_is_handed_them_by_up_as_files(stamps, locked, home):
+    installation = Installation.of({"PROVENANCE_HOME": str(home.root), **stamps, **locked})
+    assert installation.environment("sealer").items() >= {**stamps, **locked}.items()
+    assert f"{BUCKET}_KEY_FILE" not in installation.environment("worker")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from audit.envelope import ObjectFacts
 from audit.taxonomy import Event
 from gateway.deliveries.contract import OBJECT_NAME, Kind
-from gateway.deliveries.signing import UnusableSecret, s3_headers, webhook_headers
+from gateway.deliveries.signing import UnusableSecret, webhook_headers
 from provenance.actor import Actor, ActorKind
 from provenance.canonical import canonical_json
 from streams.lines import cef, cef_line, octet_counted, record_line
@@ -200,27 +200,3 @@ def test_a_weak_signing_key_is_refused_without_repeating_it(secret):
     with pytest.raises(UnusableSecret) as refusal:
         webhook_headers(secret, message_id="m", at=datetime.now(UTC), body=b"")
     assert not secret or secret.removeprefix("whsec_") not in str(refusal.value) or secret == "whsec_"
-
-
-def test_aws_signature_version_4_vector():
-    """The PUT of Amazon's own example (S3 API reference, authentication by header)."""
-    headers = s3_headers(
-        "AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-        method="PUT",
-        url="https://examplebucket.s3.amazonaws.com/test$file.text",
-        region="us-east-1",
-        at=datetime(2013, 5, 24, tzinfo=UTC),
-        body=b"Welcome to Amazon S3.",
-        signed={"Date": "Fri, 24 May 2013 00:00:00 GMT", "x-amz-storage-class": "REDUCED_REDUNDANCY"},
-    )
-    assert headers["authorization"] == (
-        "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,"
-        "SignedHeaders=date;host;x-amz-content-sha256;x-amz-date;x-amz-storage-class,"
-        "Signature=98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd"
-    )
-
-
-@pytest.mark.parametrize("credentials", ["", "id", ":secret", "id:"])
-def test_credentials_of_a_bucket_have_two_parts(credentials):
-    with pytest.raises(UnusableSecret):
-        s3_headers(credentials, method="PUT", url="https://x/y", region="r", at=datetime.now(UTC), body=b"")
