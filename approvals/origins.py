@@ -11,7 +11,7 @@ _wakes: dict[str, Wake] = {}
 
 
 def register(name: str, wake: Wake) -> None:
-    """Let an upper floor be woken for requests of this origin: `wake(workspace_id, origin_id)`. Called in `ready()`."""
+    """Let an upper floor be woken for requests of this origin: `wake(workspace_id, origin_id)`. Called in `plugs.py`."""
     _wakes[name] = wake
 
 

@@ -15,7 +15,7 @@ _witnesses: list[Witness] = []
 
 
 def register(witness: Witness) -> None:
-    """Let an upper floor say what calls brought: `witness(workspace_id, run_id, call_ids)`. Called in `ready()`."""
+    """Let an upper floor say what calls brought: `witness(workspace_id, run_id, call_ids)`. Called in `plugs.py`."""
     _witnesses[:] = [witness]
 
 

@@ -59,7 +59,7 @@ _finders: dict[str, Finder] = {}
 
 
 def register(kind: str, finder: Finder) -> None:
-    """Let a floor say what it calls its things. Called in `ready()`."""
+    """Let a floor say what it calls its things. Called in `plugs.py`."""
     _finders[kind] = finder
 
 

@@ -13,7 +13,7 @@ _tellers: dict[str, Teller] = {}
 
 
 def register(name: str, teller: Teller) -> None:
-    """Let an app tell its events: a sentence, or "" for what it does not know. Called in `ready()`."""
+    """Let an app tell its events: a sentence, or "" for what it does not know. Called in `plugs.py`."""
     _tellers[name] = teller
 
 

@@ -1,6 +1,6 @@
 """The console's frame: what stands in the navigation, who contributes to it, what each page's shell shows.
 
-Apps register their places in `ready()`, so a lower floor's page can show a higher floor's entry without importing it.
+Apps register their places in `plugs.py`, so a lower floor's page can show a higher floor's entry without importing it.
 """
 
 from collections.abc import Callable
@@ -52,7 +52,7 @@ _seals: list[ShowSeal] = []
 
 
 def register(place: Place) -> None:
-    """Add a place to the navigation. Called in `ready()`; a route registers once."""
+    """Add a place to the navigation. Called in `plugs.py`; a route registers once."""
     if place.group not in GROUPS:
         raise ValueError(f"{place.group!r} is not a group of the navigation: {', '.join(GROUPS)}")
     if all(known.route != place.route for known in _places):
@@ -60,13 +60,13 @@ def register(place: Place) -> None:
 
 
 def add_notice(tell: Callable[[Actor], list[str]]) -> None:
-    """Let an app say on every page what somebody must look into. Called in `ready()`; a second time changes nothing."""
+    """Let an app say on every page what somebody must look into. Called in `plugs.py`; a second time changes nothing."""
     if tell not in _notices:
         _notices.append(tell)
 
 
 def show_seal(seal: ShowSeal) -> None:
-    """Let the log say how it is: `seal(actor, slug)`, None for who may not know. Called in `ready()`."""
+    """Let the log say how it is: `seal(actor, slug)`, None for who may not know. Called in `plugs.py`."""
     _seals[:] = [seal]
 
 

@@ -34,7 +34,7 @@ _further: dict[str, Callable[[], Iterable[str]]] = {}
 
 
 def register(name: str, check: Callable[[], Iterable[str]]) -> None:
-    """Let an upper floor say what keeps a process from serving. Called in `ready()`."""
+    """Let an upper floor say what keeps a process from serving. Called in `plugs.py`."""
     _further[name] = check
 
 

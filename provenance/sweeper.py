@@ -1,6 +1,6 @@
 """The registry of sweeps: what must happen by time even when nobody asks.
 
-Floors register theirs in `ready()`; the one worker that leads calls them (`workflows.sweep`). A sweep looks at the
+Floors register theirs in `plugs.py`; the one worker that leads calls them (`workflows.sweep`). A sweep looks at the
 database's clock and does its work in small transactions of its own; it may be called twice and may come late.
 """
 

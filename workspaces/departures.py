@@ -11,7 +11,7 @@ _farewells: dict[str, Farewell] = {}
 
 
 def register(name: str, farewell: Farewell) -> None:
-    """Call `farewell(actor, user_id)` in the transaction in which a person leaves the actor's workspace. For `ready()`."""
+    """Call `farewell(actor, user_id)` in the transaction in which a person leaves the actor's workspace. For `plugs.py`."""
     _farewells[name] = farewell
 
 

@@ -27,7 +27,7 @@ _finders: dict[str, Finder] = {"workspace": _own_workspace, "environment": _envi
 
 
 def register(kind: str, finder: Finder) -> None:
-    """Let a floor find what a halt of this kind names: `finder(workspace_id, name)` gives its id. Called in `ready()`."""
+    """Let a floor find what a halt of this kind names: `finder(workspace_id, name)` gives its id. Called in `plugs.py`."""
     _finders[kind] = finder
 
 

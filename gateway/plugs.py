@@ -1,0 +1,29 @@
+"""Servers and tools in searches, halts and the navigation, grants among the sweeps, and what calls brought in approvals."""
+
+from approvals import witness
+from audit import names
+from gateway import expiry, panels, selectors, testimony
+from gateway.models import McpServer
+from provenance import sweeper
+from provenance.console import Place, register
+from provenance.pages import add_panel
+from provenance.permissions import Permission
+from workspaces import scopes
+
+witness.register(testimony.answers)
+names.rows("server", Permission.GATEWAY_READ, McpServer.objects.for_actor, "slug", "title")
+names.rows("tool", Permission.GATEWAY_READ, selectors.tools_by_name, "full_name")
+scopes.register("server", selectors.server_named)
+scopes.register("tool", selectors.tool_named)
+sweeper.register("gateway.grants", expiry.sweep)
+add_panel("agents.detail", "grants", panels.grants_of_agent)
+register(
+    Place(
+        group="control",
+        order=60,
+        label="Tools",
+        icon="grid-3x3",
+        route="gateway:servers",
+        permission=Permission.GATEWAY_READ,
+    )
+)

@@ -1,0 +1,19 @@
+"""Members in searches and in the navigation; nothing serves who was erased."""
+
+from audit import names
+from provenance import console, readiness
+from provenance.permissions import Permission
+from workspaces import erasure, selectors
+
+readiness.register("workspaces.erasure", erasure.problems)
+names.register("member", selectors.members_called)
+console.register(
+    console.Place(
+        group="control",
+        order=80,
+        label="Members",
+        icon="users",
+        route="workspaces:members",
+        permission=Permission.MEMBERS_READ,
+    )
+)
