@@ -34,7 +34,8 @@ MOST_SAMPLES = 5
 OF_THE_INSTANCE = frozenset(
     event.value
     for event in Event
-    if event.domain in {"auth", "user"} or event in {Event.AUDIT_VERIFIED, Event.AUDIT_GUARD_MISSING}
+    if event.domain in {"auth", "user"}
+    or event in {Event.AUDIT_VERIFIED, Event.AUDIT_GUARD_CHECKED, Event.AUDIT_GUARD_MISSING}
 )
 """What belongs to no workspace and stands in the log of the instance, so that a workspace's pack has none of it."""
 

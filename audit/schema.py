@@ -161,9 +161,9 @@ GRANT SELECT ON public.django_migrations TO prov_web, prov_gateway, prov_worker,
 # CASE, because it alone fixes the order: audit.ws() raises where no workspace is in scope, and the instance log has none.
 _POLICIES = """
 CREATE POLICY worker_reads ON audit.{table} FOR SELECT TO prov_worker USING (workspace_id = audit.ws());
--- Into the instance log the leading worker writes what it finds wrong with the log itself, and nothing else.
+-- Into the instance log the leading worker writes what it finds of the log itself, and nothing else.
 CREATE POLICY worker_writes ON audit.{table} FOR INSERT TO prov_worker
-  WITH CHECK (CASE WHEN workspace_id IS NULL THEN {alarm} ELSE workspace_id = audit.ws() END);
+  WITH CHECK (CASE WHEN workspace_id IS NULL THEN {watch} ELSE workspace_id = audit.ws() END);
 CREATE POLICY gateway_reads ON audit.{table} FOR SELECT TO prov_gateway USING (workspace_id = audit.ws());
 -- Into the instance log the gateway writes whom it turned away at its doors, and nothing else (T26).
 CREATE POLICY gateway_writes ON audit.{table} FOR INSERT TO prov_gateway
@@ -188,7 +188,8 @@ def walls() -> str:
     policies = _POLICIES.format(
         table="event",
         refusal="action = 'authz.denied' AND outcome = 'blocked'",
-        alarm="action IN ('audit.guard_missing', 'audit.sealing_stalled', 'audit.partition_missing') AND actor_type = 'system'",
-    ) + _POLICIES.format(table="detail", refusal="true", alarm="true")
+        watch="action IN ('audit.guard_checked', 'audit.guard_missing', 'audit.sealing_stalled', 'audit.partition_missing')"
+        " AND actor_type = 'system'",
+    ) + _POLICIES.format(table="detail", refusal="true", watch="true")
     policies += tables.read_by_auditors("event") + tables.read_by_auditors("detail")
     return RIGHTS.format(policies=policies) + "".join(subject.RIGHTS for subject in _SUBJECTS)

@@ -385,6 +385,11 @@ class Event(StrEnum):
         Risk.CRITICAL,
         "The next month of the log could not be made; without it nothing can be written when it begins.",
     )
+    AUDIT_GUARD_CHECKED = (
+        "audit.guard_checked",
+        Risk.LOW,
+        "Every wall of the database was compared with the code, and none differs.",
+    )
     AUDIT_GUARD_MISSING = "audit.guard_missing", Risk.CRITICAL, "A guard in the database is missing or was changed."
     AUDIT_SINK_CREATED = (
         "audit.sink_created",

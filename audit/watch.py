@@ -1,6 +1,7 @@
 """The watch over the log, kept by the one worker that leads: do the walls stand, and is the log sealed?
 
-What it finds becomes an event of the instance log, at most once an hour for each kind, and a line for operators.
+What it finds wrong becomes an event of the instance log, at most once an hour for each kind, and a line for operators;
+that the walls stand becomes one every hour.
 """
 
 import logging
@@ -10,10 +11,11 @@ from uuid import UUID
 from django.db import transaction
 
 from audit.condition import condition
+from audit.envelope import Outcome
 from audit.services import Target, record
 from audit.taxonomy import Event
 from provenance.actor import Actor
-from provenance.readiness import problems
+from provenance.readiness import look
 
 GUARDS_EVERY = timedelta(hours=1)
 SEALING_EVERY = timedelta(seconds=10)
@@ -44,9 +46,16 @@ class Watch:
             self._guards_at = now
 
     def look_at_guards(self, now: datetime) -> None:
-        """Compare the walls with the code, as readiness does."""
-        if found := problems():
-            self._tell(Event.AUDIT_GUARD_MISSING, now, {"count": len(found), "problems": found[:MOST_TOLD]})
+        """Compare the walls with the code, as readiness does, and tell how that came out.
+
+        That all was well is told too: an hour in which nothing is said is one in which nobody looked.
+        """
+        found = look()
+        if found.problems:
+            facts = {"count": len(found.problems), "problems": found.problems[:MOST_TOLD]}
+            self._tell(Event.AUDIT_GUARD_MISSING, now, facts)
+        else:
+            _record(Event.AUDIT_GUARD_CHECKED, {"walls": found.walls}, "success")
 
     def look_at_sealing(self, now: datetime) -> None:
         """Tell when the same event has waited for the sealer for a minute, or when there is no sealer."""
@@ -66,15 +75,19 @@ class Watch:
         if not _is_due(self._told.get(event), now, TOLD_EVERY):
             return
         logger.error("%s %s", event.sentence, facts)
-        with transaction.atomic():
-            record(
-                actor=Actor.system("audit.watch", None),
-                event=event,
-                target=Target("audit_log", "instance"),
-                detail=facts,
-                outcome="failure",
-            )
+        _record(event, facts, "failure")
         self._told[event] = now
+
+
+def _record(event: Event, facts: dict[str, object], outcome: Outcome) -> None:
+    with transaction.atomic():
+        record(
+            actor=Actor.system("audit.watch", None),
+            event=event,
+            target=Target("audit_log", "instance"),
+            detail=facts,
+            outcome=outcome,
+        )
 
 
 def _is_due(last: datetime | None, now: datetime, every: timedelta) -> bool:

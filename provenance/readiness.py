@@ -38,17 +38,34 @@ def register(name: str, check: Callable[[], Iterable[str]]) -> None:
     _further[name] = check
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at the walls found: one sentence for each problem, and how many walls were compared with the code."""
+
+    problems: list[str]
+    walls: int = 0
+
+
 def problems() -> list[str]:
     """What keeps this process from serving, one sentence each; empty when it may."""
+    return look().problems
+
+
+def look() -> Look:
+    """Compare every wall with the code. One that could not be finished is a problem and compared none."""
     try:
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute(FIND_OWN_NAMES_FIRST)
             # With another login or without its migrations everything else would be wrong too and hide the one thing to do.
-            found = _login() or _pending_migrations()
-            return found or [problem for check in (*_CHECKS, *_further.values()) for problem in check()]
+            if found := _login() or _pending_migrations():
+                return Look(found)
+            walls = catalog.found()
+            checks = (*(check() for check in _CHECKS), _everything_else(walls), _signing_key())
+            further = (check() for check in _further.values())
+            return Look([problem for check in (*checks, *further) for problem in check], len(walls))
     except DatabaseError as error:
-        return [f"The database does not answer: {str(error).strip().splitlines()[0]}"]
+        return Look([f"The database does not answer: {str(error).strip().splitlines()[0]}"])
 
 
 @dataclass(slots=True)
@@ -361,9 +378,8 @@ WHERE relispartition AND relkind = 'r' AND relnamespace = ANY(ARRAY['public', 'a
 """
 
 
-def _everything_else() -> Iterator[str]:
+def _everything_else(found: set[str]) -> Iterator[str]:
     """The database says of its walls what a freshly migrated one says, line by line: nothing is missing, nothing is more."""
-    found = catalog.found()
     wanted = catalog.expected(found)
     if not _is_our_cluster():
         found = {line for line in found if not line.startswith(catalog.LARGE_OBJECTS)}
@@ -422,8 +438,6 @@ _CHECKS: tuple[Callable[[], Iterable[str]], ...] = (
     _functions,
     _tables,
     _partitions,
-    _everything_else,
-    _signing_key,
 )
 
 

@@ -11,6 +11,7 @@ from audit.condition import Condition, condition
 from audit.envelope import insert_rows
 from audit.taxonomy import Event
 from audit.watch import STALLED_AFTER, TOLD_EVERY, Watch
+from provenance import catalog
 from provenance.actor import Actor
 from provenance.db import database_now
 from provenance.ids import uuid7_floor
@@ -207,6 +208,33 @@ class TestWatch:
                     owner.execute("ALTER TABLE workflows_run ENABLE ALWAYS TRIGGER audit_coverage")
             (event,) = told(Event.AUDIT_GUARD_MISSING)
             assert event.risk == "critical"
+            assert len(told(Event.AUDIT_GUARD_CHECKED)) == 1, "the first look, and not the one that found it"
+
+    def test_that_every_wall_stands_is_told_once_an_hour_with_how_many_were_compared(self, settings):
+        watch, now = Watch(), database_now()
+        with leading(settings):
+            watch(now)
+            watch(now + timedelta(minutes=59))
+            (event,) = told(Event.AUDIT_GUARD_CHECKED)
+            assert (event.risk, event.outcome, event.kid) == ("low", "success", "worker-1")
+            assert (event.actor_type, event.actor_id, event.workspace_id) == ("system", "audit.watch", None)
+            facts = sealing.rows(
+                "SELECT convert_from(body, 'UTF8')::jsonb -> 'walls' FROM audit.detail WHERE event_id = %s", event.pk
+            )
+            assert facts == [(len(catalog.found()),)]
+            watch(now + timedelta(hours=1))
+            assert len(told(Event.AUDIT_GUARD_CHECKED)) == 2
+
+    def test_a_look_that_could_not_be_finished_is_not_told_as_one_that_found_every_wall(self, settings):
+        with databases.admin() as owner:
+            owner.execute("REVOKE SELECT ON public.django_migrations FROM prov_worker")
+            try:
+                with leading(settings):
+                    Watch()(database_now())
+            finally:
+                owner.execute("GRANT SELECT ON public.django_migrations TO prov_worker")
+        assert not told(Event.AUDIT_GUARD_CHECKED)
+        assert told(Event.AUDIT_GUARD_MISSING)
 
 
 def test_a_worker_writes_nothing_else_into_the_log_of_the_instance(settings):
