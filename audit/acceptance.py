@@ -1,12 +1,13 @@
 """What the log takes: events that their process may tell, whose columns are those of the signed body, and their details."""
 
+from audit.clocks import CLOCK_TOLERANCE
 from audit.functions import Function
 from audit.taxonomy import DECISIONS, OF_THE_HOST
 from provenance.actor import ActorKind
 from provenance.postgres.refusals import NOT_ACCEPTED, UNAUDITED
 from provenance.roles import RUNTIME_ROLES
 
-CLOCK_TOLERANCE = "5 minutes"
+_TOLERANCE = f"{CLOCK_TOLERANCE.seconds // 60} minutes"
 _DECISIONS = "{" + ",".join(sorted(DECISIONS)) + "}"
 _OF_THE_HOST = "{" + ",".join(sorted(OF_THE_HOST)) + "}"
 _ROLES = "{" + ",".join(RUNTIME_ROLES.values()) + "}"
@@ -51,10 +52,10 @@ BEGIN
   -- One expression with few parts: each is set up anew in every transaction, and this is most of what an event costs.
   IF may_tell
     AND pg_catalog.substr(NEW.id::text, 15, 1) = '7'
-    AND made_at - pg_catalog.clock_timestamp() BETWEEN -interval '{CLOCK_TOLERANCE}' AND interval '{CLOCK_TOLERANCE}'
+    AND made_at - pg_catalog.clock_timestamp() BETWEEN -interval '{_TOLERANCE}' AND interval '{_TOLERANCE}'
     AND (signed ->> 'at')::timestamptz - pg_catalog.clock_timestamp()
-        BETWEEN -interval '{CLOCK_TOLERANCE}' AND interval '{CLOCK_TOLERANCE}'
-    AND (signed ->> 'at')::timestamptz - made_at BETWEEN -interval '{CLOCK_TOLERANCE}' AND interval '{CLOCK_TOLERANCE}'
+        BETWEEN -interval '{_TOLERANCE}' AND interval '{_TOLERANCE}'
+    AND (signed ->> 'at')::timestamptz - made_at BETWEEN -interval '{_TOLERANCE}' AND interval '{_TOLERANCE}'
     AND (session_user IN ('prov_migrate', 'prov_sealer') OR NEW.action <> ALL ('{_OF_THE_HOST}'))
     AND (session_user = 'prov_web' OR NEW.actor_type <> '{ActorKind.USER}' AND NEW.action <> ALL ('{_DECISIONS}'))
     AND signed @> pg_catalog.jsonb_build_object('id', NEW.id, 'kid', NEW.kid, 'workspace', NEW.workspace_id,
@@ -72,14 +73,14 @@ BEGIN
   problem := CASE
     WHEN pg_catalog.substr(NEW.id::text, 15, 1) <> '7' THEN 'its id is no UUIDv7'
     WHEN audit.uuid_time(NEW.id) - pg_catalog.clock_timestamp()
-         NOT BETWEEN -interval '{CLOCK_TOLERANCE}' AND interval '{CLOCK_TOLERANCE}' THEN
-      'the time in its id is more than {CLOCK_TOLERANCE} from the clock of the database; compare the clocks of the hosts'
+         NOT BETWEEN -interval '{_TOLERANCE}' AND interval '{_TOLERANCE}' THEN
+      'the time in its id is more than {_TOLERANCE} from the clock of the database; compare the clocks of the hosts'
     WHEN ((signed ->> 'at')::timestamptz - pg_catalog.clock_timestamp()
-          BETWEEN -interval '{CLOCK_TOLERANCE}' AND interval '{CLOCK_TOLERANCE}') IS NOT TRUE THEN
-      'its time is more than {CLOCK_TOLERANCE} from the clock of the database; compare the clocks of the hosts'
+          BETWEEN -interval '{_TOLERANCE}' AND interval '{_TOLERANCE}') IS NOT TRUE THEN
+      'its time is more than {_TOLERANCE} from the clock of the database; compare the clocks of the hosts'
     WHEN ((signed ->> 'at')::timestamptz - made_at
-          BETWEEN -interval '{CLOCK_TOLERANCE}' AND interval '{CLOCK_TOLERANCE}') IS NOT TRUE THEN
-      'its time is more than {CLOCK_TOLERANCE} from the time in its id'
+          BETWEEN -interval '{_TOLERANCE}' AND interval '{_TOLERANCE}') IS NOT TRUE THEN
+      'its time is more than {_TOLERANCE} from the time in its id'
     WHEN NEW.op <> 'read' AND NOT EXISTS (SELECT FROM audit.teller WHERE teller.db_role = session_user
                                           AND teller.object_type = NEW.object_type AND teller.op = NEW.op) THEN
       pg_catalog.format('%s may not %s rows of the type %s, so it has no such change to tell', session_user, NEW.op,

@@ -13,6 +13,7 @@ from uuid import UUID
 import psycopg
 
 from audit import sealer_sql as sql
+from audit.clocks import CLOCK_TOLERANCE
 from audit.judging import StoredEvent
 from audit.passes import Found, Snapshot, State
 from provenance.ids import uuid7_floor
@@ -21,8 +22,6 @@ LOOK_BACK_SECONDS = 60
 OVERLOOKED = timedelta(minutes=15)
 OVERLOOKED_AT_START = timedelta(days=1)
 """How far back it looks for events that were passed over: nobody but a superuser can make the sealer do so."""
-CLOCK_TOLERANCE = timedelta(minutes=10)
-"""Twice what the database accepts between an event's id and its own clock."""
 
 Connection = psycopg.Connection[Any]
 
@@ -64,8 +63,8 @@ class Backlog:
         """
         ((started, now, newest),) = connection.execute(sql.EDGES).fetchall()
         return {
-            "sealed_before": uuid7_floor(started - CLOCK_TOLERANCE),
-            "sealed_maybe": max(uuid7_floor(now + CLOCK_TOLERANCE), newest or UUID(int=0)),
+            "sealed_before": uuid7_floor(started - 2 * CLOCK_TOLERANCE),
+            "sealed_maybe": max(uuid7_floor(now + 2 * CLOCK_TOLERANCE), newest or UUID(int=0)),
         }
 
     def _moved(self, state: State) -> str:

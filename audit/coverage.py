@@ -1,6 +1,6 @@
 """No change without its event: the functions behind the guards of every governed table."""
 
-from audit.acceptance import CLOCK_TOLERANCE
+from audit.clocks import CLOCK_TOLERANCE
 from audit.functions import Function
 from provenance.postgres.refusals import STALE, UNAUDITED
 
@@ -90,7 +90,7 @@ BEGIN
   END IF;
   -- The edge of a month, or partitions made late: the event may be in a neighbor.
   PERFORM FROM audit.event AS event
-  WHERE event.id >= audit.uuid_floor(pg_catalog.now() - interval '{CLOCK_TOLERANCE}' * 2)
+  WHERE event.id >= audit.uuid_floor(pg_catalog.now() - interval '{CLOCK_TOLERANCE.seconds // 60} minutes' * 2)
     AND {_TELLS_IT};
   IF FOUND THEN
     RETURN NULL;
@@ -111,7 +111,7 @@ BEGIN
         event.changed)
     END INTO near_rev, near_op, near
   FROM audit.event AS event
-  WHERE event.id >= audit.uuid_floor(pg_catalog.now() - interval '{CLOCK_TOLERANCE}' * 2)
+  WHERE event.id >= audit.uuid_floor(pg_catalog.now() - interval '{CLOCK_TOLERANCE.seconds // 60} minutes' * 2)
     AND event.xid = pg_catalog.pg_current_xact_id() AND event.object_id = wanted_id
   ORDER BY (event.rev IS NOT DISTINCT FROM wanted_rev) DESC, (event.object_type = wanted_type) DESC,
            (event.op = wanted_op) DESC, event.id DESC

@@ -16,10 +16,11 @@ from uuid import UUID
 
 import psycopg
 
+from audit.clocks import CLOCK_TOLERANCE
 from audit.judging import StoredEvent
 from audit.retention_schema import YEARS_KEPT
 from audit.taxonomy import Event
-from audit.telling import CLOCK_TOLERANCE, Problem, Told, told
+from audit.telling import Problem, Told, told
 from provenance.held_keys import process_of
 from provenance.ids import uuid7_floor, uuid7_time
 
@@ -90,7 +91,7 @@ def _no_word_of_it(event: StoredEvent) -> str:
         end = _end_of(event.object_id)
     except ValueError:
         return f"{event.object_id} is no month"
-    is_over = uuid7_time(event.id) + CLOCK_TOLERANCE >= end.replace(year=end.year + YEARS_KEPT)
+    is_over = uuid7_time(event.id) + 2 * CLOCK_TOLERANCE >= end.replace(year=end.year + YEARS_KEPT)
     return "" if is_over else f"{event.object_id} was not over for {YEARS_KEPT} years"
 
 

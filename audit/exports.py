@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import IO, Any
 from uuid import UUID
 
@@ -17,6 +16,7 @@ from django.db import connection
 
 from audit.awaiting import hold_until_sealed
 from audit.bundles import BundleWriter, Choice, Progress, Source
+from audit.clocks import CLOCK_TOLERANCE
 from audit.proofs import NotYetSealed
 from audit.selectors import EventFilters, filtered
 from audit.services import Target, record
@@ -27,9 +27,6 @@ from provenance.actor import Actor, ActorKind
 from provenance.errors import Invalid, PermissionDenied
 from provenance.permissions import Permission
 from provenance.risk import Risk
-
-CLOCK_TOLERANCE = timedelta(minutes=10)
-"""Twice what the database accepts between an event's id and its own clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +151,9 @@ def _choice(tree: Tree, log: StoredLog, actor: Actor, filters: EventFilters) -> 
 
     choice = Choice(ids, filters.described())
     if filters.since:
-        choice = replace(choice, starts_at=tree.size_before(log.id, filters.since - CLOCK_TOLERANCE))
+        choice = replace(choice, starts_at=tree.size_before(log.id, filters.since - 2 * CLOCK_TOLERANCE))
     if filters.until:
-        stops_at = tree.size_after(log.id, filters.until + CLOCK_TOLERANCE)
+        stops_at = tree.size_after(log.id, filters.until + 2 * CLOCK_TOLERANCE)
         choice = replace(choice, stops_at=stops_at, expected=filtered(actor, filters).count())
     return choice
 

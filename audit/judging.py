@@ -4,19 +4,20 @@ It compares stored bytes with stored columns. That an event is missing is for th
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
 
+from audit.clocks import CLOCK_TOLERANCE
 from audit.signing import MAC_PREFIX, KeyRing, may_sign
 
 COLUMNS = (
     "id, workspace_id, object_type, object_id, rev, op, changed, action, actor_id, actor_type, outcome, risk, run_id, "
     "kid, mac, body"
 )
-_CLOCK_TOLERANCE_MS = 300_000
+_TOLERANCE_MS = CLOCK_TOLERANCE // timedelta(milliseconds=1)
 CHECKPOINT_PREFIX = b"provenance-checkpoint-v1\n"
 
 
@@ -79,7 +80,7 @@ def is_told_when_made(event_id: str, at: Any) -> bool:
     """
     made = int(event_id[:8] + event_id[9:13], 16)
     try:
-        return abs(datetime.fromisoformat(at).timestamp() * 1000 - made) <= _CLOCK_TOLERANCE_MS
+        return abs(datetime.fromisoformat(at).timestamp() * 1000 - made) <= _TOLERANCE_MS
     except (TypeError, ValueError):
         return False
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
+from audit.clocks import CLOCK_TOLERANCE
 from audit.judging import StoredEvent, flaw
 from audit.key_schema import ALGORITHM, SIGNERS
 from audit.notes import BadNote, LogKey
@@ -24,8 +25,6 @@ from audit.telling import told
 from provenance.held_keys import process_of
 from provenance.ids import uuid7_floor
 
-CLOCK_TOLERANCE = timedelta(minutes=5)
-"""So far from the clock of the database may the time in an event's id be."""
 LATEST = timedelta(days=1)
 """So much later than its end may what a key signed be sealed: transactions commit late, but not that late."""
 _KEY_TYPE = "audit_key"

@@ -8,15 +8,13 @@ patience is over: an answer that says how far it looked is better than one that 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 from django.db import connection
 
 from provenance.ids import uuid7_floor
 
-CLOCK_TOLERANCE = timedelta(minutes=5)
-"""How far an event's id may be ahead of the database's clock."""
 _FASTEST_GROWTH = 4
 
 

@@ -1,8 +1,11 @@
 """Counts of refusals (`audit.refusal`) as SQL: they only go up, and no count is told or taken without its event."""
 
+from audit.clocks import CLOCK_TOLERANCE
 from audit.functions import Function
 from audit.tables import at_commit, before, no_truncate
 from provenance.postgres.refusals import UNAUDITED
+
+_BETWEEN_HOSTS = f"{2 * CLOCK_TOLERANCE.seconds // 60} minutes"
 
 ONLY_COUNT = Function(
     name="only_count",
@@ -39,8 +42,8 @@ BEGIN
   SELECT COALESCE(sum((event.body::jsonb ->> 'gap')::bigint + 1), 0) INTO told
     FROM audit.event AS event JOIN audit.detail AS detail ON detail.event_id = event.id
     CROSS JOIN LATERAL (SELECT pg_catalog.convert_from(detail.body, 'UTF8')::jsonb) AS said (facts)
-    WHERE event.id >= audit.uuid_floor(pg_catalog.now() - interval '10 minutes')
-      AND detail.event_id >= audit.uuid_floor(pg_catalog.now() - interval '10 minutes')
+    WHERE event.id >= audit.uuid_floor(pg_catalog.now() - interval '{_BETWEEN_HOSTS}')
+      AND detail.event_id >= audit.uuid_floor(pg_catalog.now() - interval '{_BETWEEN_HOSTS}')
       AND event.xid = pg_catalog.pg_current_xact_id() AND event.workspace_id IS NULL AND event.action = OLD.action
       AND pg_catalog.left(said.facts ->> 'source', 200) = OLD.source
       AND said.facts ->> 'minute' = pg_catalog.to_char(OLD.minute AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"');

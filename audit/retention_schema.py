@@ -4,6 +4,7 @@ The limits stand in the functions and not in a setting, so that no process and n
 below them. Each function wants the event that tells of it in its own transaction; what it takes shows afterwards.
 """
 
+from audit.clocks import CLOCK_TOLERANCE
 from audit.functions import Function
 from audit.retention_classes import SEVEN_YEARS_DAYS, RetentionClass
 from audit.tables import read_by_auditors, written_once
@@ -98,8 +99,8 @@ END
 """,  # noqa: S608  composed of constants
 )
 
-_OF_THIS_TRANSACTION = """
-    event.id >= audit.uuid_floor(pg_catalog.now() - interval '10 minutes') AND event.xid = pg_catalog.pg_current_xact_id()"""
+_OF_THIS_TRANSACTION = f"""
+    event.id >= audit.uuid_floor(pg_catalog.now() - interval '{2 * CLOCK_TOLERANCE.seconds // 60} minutes') AND event.xid = pg_catalog.pg_current_xact_id()"""
 """The id alone keeps Postgres from looking through the months."""
 
 

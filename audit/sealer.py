@@ -31,7 +31,8 @@ from audit import continuity
 from audit import sealer_sql as sql
 from audit.anchors import Place
 from audit.announcements import Announcer
-from audit.backlog import CLOCK_TOLERANCE, Backlog
+from audit.backlog import Backlog
+from audit.clocks import CLOCK_TOLERANCE
 from audit.couriers import Courier, note_status
 from audit.envelope import EventContext, insert_rows
 from audit.epochs import Break, breaks, origin_of
@@ -243,7 +244,7 @@ class Sealer:
             return
         connection = self._open()
         ends = connection.execute(sql.ENDED_KEYS).fetchall()
-        ended = {kid: uuid7_floor(at + CLOCK_TOLERANCE / 2) for kid, at in ends}
+        ended = {kid: uuid7_floor(at + CLOCK_TOLERANCE) for kid, at in ends}
 
         def judge(event: StoredEvent) -> str:
             return flaw(event, self.keys) or too_late(event, ended)

@@ -10,11 +10,12 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Q, QuerySet
 
+from audit.clocks import CLOCK_TOLERANCE
 from audit.envelope import Detail
 from audit.errors import EventExpired
 from audit.judging import StoredEvent, mismatch
 from audit.models import AuditDetail, AuditEvent
-from audit.months import CLOCK_TOLERANCE, Walk, month_floors
+from audit.months import Walk, month_floors
 from audit.notes import BadNote
 from audit.proofs import NotYetSealed, event_proof
 from audit.signing import KeyRing, may_sign

@@ -15,11 +15,12 @@ from uuid import UUID
 
 import psycopg
 
+from audit.clocks import CLOCK_TOLERANCE
 from audit.judging import COLUMNS, flaw
 from audit.retention_classes import RetentionClass, class_of
 from audit.signing import SPEAKS_FOR_PEOPLE, KeyRing
 from audit.taxonomy import Event
-from audit.telling import CLOCK_TOLERANCE, EVERYWHERE, facts_of
+from audit.telling import EVERYWHERE, facts_of
 from audit.tree_schema import DETAIL_COMMITMENTS, STRAY_DETAILS, TOLD_FACTS
 from provenance.held_keys import process_of
 from provenance.ids import uuid7_floor, uuid7_time
@@ -243,7 +244,7 @@ class Erasure:
         if self.retention_class != detail.retention_class:
             return f"its detail was erased as one of {self.retention_class}, which it is not"
         floor = _FLOORS[self.retention_class]
-        if self.at - uuid7_time(UUID(detail.event_id)) < floor - CLOCK_TOLERANCE:
+        if self.at - uuid7_time(UUID(detail.event_id)) < floor - 2 * CLOCK_TOLERANCE:
             return f"its detail was erased before the {floor.days} days of its class were over"
         return ""
 

@@ -7,18 +7,17 @@ one that its body commits to.
 import hashlib
 import hmac
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
 import psycopg
 
+from audit.clocks import CLOCK_TOLERANCE
 from audit.judging import COLUMNS, StoredEvent
 from audit.taxonomy import Event
 from provenance.ids import uuid7_time
 
-CLOCK_TOLERANCE = timedelta(minutes=10)
-"""Between the clocks of two hosts, and of the database between them."""
 Problem = Callable[[StoredEvent], str]
 """What is wrong with an event; empty when nothing is."""
 
@@ -47,7 +46,7 @@ def facts_of(connection: psycopg.Connection[Any], rows: Sequence[Sequence[Any]],
     for event in events:
         salt, body = details.get(event.id, (None, None))
         # Dated ahead, an event would make anything old enough to be let go.
-        if body is None or problem(event) or uuid7_time(event.id) > datetime.now(UTC) + CLOCK_TOLERANCE:
+        if body is None or problem(event) or uuid7_time(event.id) > datetime.now(UTC) + 2 * CLOCK_TOLERANCE:
             continue
         signed = orjson.loads(event.body)["detail"]
         if signed == hmac.digest(salt, body, hashlib.sha256).hex() and isinstance(facts := orjson.loads(body), dict):
