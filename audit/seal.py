@@ -42,11 +42,6 @@ class SealOfLog:
     size: int
     failed: UUID | None = None
 
-    @property
-    def is_alarming(self) -> bool:
-        """Whether somebody has to look into it now."""
-        return self.state in {SealState.STALE, SealState.BROKEN}
-
 
 def seal_of(actor: Actor) -> SealOfLog:
     """How the log of the actor's workspace is sealed."""

@@ -19,10 +19,8 @@ from audit.notes import AnyVerifier, BadNote, Ed25519Verifier, LogKey, MldsaVeri
 HEADER = "provenance-rotation-v1"
 OVERLAP = timedelta(days=30)
 """How long the old key signs beside the new one: as long as somebody may be without the rotation."""
-MOST = 64
 LARGEST_BYTES = 16_384
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
-_LINES = 6
 _PUBLIC_BYTES = {Ed25519Verifier.kind: 32, MldsaVerifier.kind: 1312}
 
 
@@ -61,14 +59,6 @@ class Succession:
         if found.old[:1] != found.new[:1] or any(len(key) != _length(key) for key in (found.old, found.new)):
             raise BadNote("a rotation is from one key to another of its kind")
         return found
-
-    @classmethod
-    def parse_all(cls, text: str) -> list[Self]:
-        """Read several, one after the other. Raises `BadNote`."""
-        lines = text.split("\n")
-        if lines.pop() or len(lines) % _LINES or len(lines) > MOST * _LINES:
-            raise BadNote(f"these are not whole rotations of {_LINES} lines, at most {MOST}")
-        return [cls.parse("\n".join([*lines[at : at + _LINES], ""])) for at in range(0, len(lines), _LINES)]
 
     @property
     def signed(self) -> str:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from audit.notes import BadNote, Checkpoint, LogKey, LogSigner, opened, parse_vkey, signed_note
-from audit.succession import MOST, Succession, followed
+from audit.succession import HEADER, Succession, followed
 from audit.taxonomy import Event
 from audit.tree import Tree
 from tests import databases
@@ -77,15 +77,6 @@ class TestTheRotation:
     def test_in_any_other_form_is_none(self, text):
         with pytest.raises(BadNote):
             Succession.parse(text)
-
-    def test_several_stand_one_after_the_other(self):
-        rotations = [said(ED1, ED2), said(ML1, ML2), said(ED2, ED3)]
-        text = "".join(rotation.text for rotation in rotations)
-        assert Succession.parse_all(text) == rotations
-        assert Succession.parse_all("") == []
-        for bad in (text[:-1], text + "x\n", said(ED1, ED2).text * (MOST + 1)):
-            with pytest.raises(BadNote):
-                Succession.parse_all(bad)
 
 
 class TestFollowing:
@@ -168,7 +159,8 @@ class TestTheSealer:
         for key in (ED1, ED2):
             opened(note, [key.verifier(origin)])
         with databases.login("audit_read") as reader:
-            rotations = Succession.parse_all(Tree(lambda *asked: reader.execute(*asked).fetchall()).rotations())
+            text = Tree(lambda *asked: reader.execute(*asked).fetchall()).rotations()
+        rotations = [Succession.parse(HEADER + lines) for lines in text.split(HEADER)[1:]]
         assert followed([ED1.verifier(origin)], rotations)[-1] == ED2.verifier(origin)
         assert followed([ML1.verifier(f"{ORIGIN}/instance")], rotations)[-1] == ML2.verifier(f"{ORIGIN}/instance")
         told = rows("SELECT kid FROM audit.event WHERE action = %s", Event.AUDIT_KEY_ROTATED)
