@@ -117,9 +117,11 @@ async def fetch_definitions(
     Raises `UpstreamError`, `NotBound`, `Halted` or `EgressRefused`, and `AuditUnavailable` when the log cannot say which
     credential is sent.
     """
-    async with database.scope(workspace_id) as connection:
+    alterations = injections.alterations
+    async with alterations.of_secrets(workspace_id), database.scope(workspace_id) as connection:
         credential = await credentials.load(
             connection,
+            alterations.keys,
             workspace_id,
             secret_name=server.secret_name,
             origin=server.origin,

@@ -5,10 +5,19 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from audit.attestation import altered_rows
+from audit.signing import KeyRing as MacKeys
 from gateway.database import Connection, one
 from provenance.crypto import KeyRing
 from provenance.errors import Conflict
-from secrets_vault.references import SEALED_VERSION_SQL, NotBound, SealedVersion, open_version
+from secrets_vault.references import (
+    PERMITTING,
+    SEALED_VERSION_SQL,
+    NotAsSigned,
+    NotBound,
+    SealedVersion,
+    open_version,
+)
 from workspaces.control import STOPPING_SQL, Scope
 
 
@@ -42,7 +51,14 @@ class Credential:
 
 
 async def load(
-    connection: Connection, workspace_id: UUID, *, secret_name: str, origin: str, slot: str, scopes: AbstractSet[Scope]
+    connection: Connection,
+    keys: MacKeys,
+    workspace_id: UUID,
+    *,
+    secret_name: str,
+    origin: str,
+    slot: str,
+    scopes: AbstractSet[Scope],
 ) -> Credential | None:
     """The sealed credential for a place; None when none is needed. Raises `NotBound` when it is not bound there.
 
@@ -55,9 +71,24 @@ async def load(
         raise Halted(f"The {halt['scope_kind']} is halted: {halt['reason']}")
     if not secret_name:
         return None
-    row: dict[str, Any] | None = await (
-        await connection.execute(SEALED_VERSION_SQL, (secret_name, origin, slot))
-    ).fetchone()
-    if row is None:
+    return await sealed(connection, keys, workspace_id, secret_name=secret_name, origin=origin, slot=slot)
+
+
+async def sealed(
+    connection: Connection, keys: MacKeys, workspace_id: UUID, *, secret_name: str, origin: str, slot: str
+) -> Credential:
+    """The sealed credential for a place. Raises `NotBound`; `NotAsSigned` when somebody bound it past the platform (T06)."""
+    place = {"name": secret_name, "origin": origin, "slot": slot}
+    permitting: list[tuple[str, dict[str, Any]]] = [
+        (type_, found)
+        for type_, statement in PERMITTING.items()
+        for found in await (await connection.execute(statement, place)).fetchall()
+    ]
+    if altered := altered_rows(permitting, keys):
+        raise NotAsSigned(f"What the database holds of the secret {secret_name} is not what was signed.", altered)
+    row = await one(connection, SEALED_VERSION_SQL, place)
+    version = max((found["current_version"] for type_, found in permitting if type_ == "secret"), default=0)
+    # A former version that somebody has put back with its number is none; a newer one was stored meanwhile.
+    if row is None or len(permitting) < len(PERMITTING) or row["number"] < version:
         raise NotBound(f"The secret {secret_name} is not bound to {origin} in {slot}.")
     return Credential(workspace_id, slot.removeprefix("header:"), SealedVersion(**row))

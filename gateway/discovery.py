@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import transaction
 
 from audit.signing import KeyRing
+from gateway.alterations import Alterations
 from gateway.catalog import egress_to, fetch_definitions
 from gateway.database import Database
 from gateway.injections import Injections
@@ -62,7 +63,8 @@ async def _listing(server: McpServer) -> list[dict[str, Any]]:
     )
     database = Database(settings.GATEWAY_DATABASE_URL)
     # Signed as gateway, in front and set-up too: the connection is the gateway's.
-    injections = Injections(Journal(database), KeyRing.from_settings("gateway"))
+    journal, keys = Journal(database), KeyRing.from_settings("gateway")
+    injections = Injections(journal, keys, Alterations(journal, keys))
     upstream = Upstream(policy.url, egress_to(policy))
     await database.open()
     try:

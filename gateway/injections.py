@@ -12,6 +12,7 @@ from uuid import UUID
 from audit.envelope import ObjectFacts, build
 from audit.signing import KeyRing
 from audit.taxonomy import Event
+from gateway.alterations import Alterations
 from gateway.credentials import Credential
 from gateway.journal import Journal
 from gateway.policy import ServerPolicy
@@ -25,7 +26,8 @@ Use = tuple[UUID, str, str, str, int]
 class Injections:
     """What this process has told about the credentials of its looks."""
 
-    def __init__(self, journal: Journal, keys: KeyRing) -> None:
+    def __init__(self, journal: Journal, keys: KeyRing, alterations: Alterations) -> None:
+        self.alterations = alterations
         self._journal = journal
         self._keys = keys
         self._told: dict[Use, float] = {}

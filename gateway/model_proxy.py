@@ -15,6 +15,7 @@ from audit.envelope import EventContext, ObjectFacts, SignedEvent, build
 from audit.signing import KeyRing
 from audit.taxonomy import Event
 from gateway import credentials, denials, sql
+from gateway.alterations import Alterations
 from gateway.calls import judging
 from gateway.contract import FENCED, HALTED
 from gateway.credentials import Credential, Halted
@@ -49,7 +50,10 @@ class ModelCall:
 class ModelProxy:
     """The model calls of this process: one client per workspace and provider address."""
 
-    def __init__(self, database: Database, policy: PolicyStore, journal: Journal, keys: KeyRing) -> None:
+    def __init__(
+        self, database: Database, policy: PolicyStore, journal: Journal, keys: KeyRing, alterations: Alterations
+    ) -> None:
+        self._alterations = alterations
         self._database = database
         self._policy = policy
         self._journal = journal
@@ -91,27 +95,32 @@ class ModelProxy:
         """Check standing, halts and pinning, and make `egress.requested` durable before anything leaves."""
         snapshot = await self._policy.knowing(caller.workspace_id, caller.agent_id, caller.agent_version_id)
         provider = _pinned_provider(snapshot, caller, provider_name, body)
+        try:
+            async with self._alterations.of_secrets(caller.workspace_id):
+                credential = await self._credential(caller, provider)
+        except NotBound as error:
+            raise Refused(403, error.code, error.message) from None
+        except Halted as error:
+            raise Refused(403, HALTED, error.message) from None
+        await self._record(caller, provider, Event.EGRESS_REQUESTED, secret=credential.name if credential else "")
+        return ModelCall(provider, strict_json.dump(body), credential)
+
+    async def _credential(self, caller: Caller, provider: ProviderSnapshot) -> Credential | None:
         async with self._database.scope(caller.workspace_id) as connection:
             standing = None
             if caller.run:
                 standing = await one(connection, sql.STANDING, judging.standing_of(caller.run))
                 if not standing or not judging.stands(caller.run, standing) or standing["run_status"] != "running":
                     raise Refused(403, FENCED, "The run is held by another worker, or it does not run.")
-            try:
-                credential = await credentials.load(
-                    connection,
-                    caller.workspace_id,
-                    secret_name=provider.secret_name,
-                    origin=provider.origin,
-                    slot=SLOT,
-                    scopes=judging.scopes_of(caller, standing, provider=provider.id),
-                )
-            except NotBound as error:
-                raise Refused(403, "secret_not_bound", error.message) from None
-            except Halted as error:
-                raise Refused(403, HALTED, error.message) from None
-        await self._record(caller, provider, Event.EGRESS_REQUESTED, secret=credential.name if credential else "")
-        return ModelCall(provider, strict_json.dump(body), credential)
+            return await credentials.load(
+                connection,
+                self._keys,
+                caller.workspace_id,
+                secret_name=provider.secret_name,
+                origin=provider.origin,
+                slot=SLOT,
+                scopes=judging.scopes_of(caller, standing, provider=provider.id),
+            )
 
     async def _deny(self, caller: Caller, provider_name: str, refusal: Refused) -> None:
         snapshot = await self._policy.current(caller.workspace_id)

@@ -76,7 +76,7 @@ class Gateway:
         self.journal = Journal(self.database)
         self._alterations = Alterations(self.journal, keys)
         self.policy = PolicyStore(self.database, keys, self._alterations)
-        injections = Injections(self.journal, keys)
+        injections = Injections(self.journal, keys, self._alterations)
         self.catalog = Catalog(self.database, injections)
         self.deliveries = Deliveries(self.database, injections, keys, self._alterations)
         self.calls = ToolGateway(
@@ -87,7 +87,7 @@ class Gateway:
             keys=keys,
             alterations=self._alterations,
         )
-        self.models = ModelProxy(self.database, self.policy, self.journal, keys)
+        self.models = ModelProxy(self.database, self.policy, self.journal, keys, self._alterations)
         self.mcp = McpEndpoint(self.calls)
 
     @classmethod

@@ -6,16 +6,30 @@ it is bound to. In tool arguments, model output or an approver's edit it is refu
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from audit.attestation import Altered, select
 from provenance import crypto
 from provenance.errors import Invalid, NotFound, PermissionDenied
 
 SCHEME = "secret://"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 SLOT = re.compile(r"header:[A-Za-z0-9-]{1,60}|env:[A-Z][A-Z0-9_]{0,60}|field:[A-Za-z0-9_.-]{1,60}")
+
+# What says that a secret may be sent somewhere, whole, each row with the newest event about it (T06). What is sealed needs
+# none: it opens under its name and number alone.
+PERMITTING = {
+    "secret": select("secrets_vault_secret", "secret", "row.name = %(name)s AND row.status = 'active'"),
+    "secret_binding": select(
+        "secrets_vault_secretbinding",
+        "secret_binding",
+        "row.origin = %(origin)s AND row.slot = %(slot)s"
+        " AND row.secret_id = (SELECT id FROM secrets_vault_secret WHERE name = %(name)s)",
+    ),
+}
 
 # For the gateway, which reads without the ORM. Parameters: name, origin, slot. Row security supplies the workspace.
 # The binding is part of the question: there is no way to ask for a value without saying where it goes.
@@ -26,7 +40,7 @@ SELECT s.id AS secret_id, s.name, s.access, v.number, v.ciphertext, v.wrapped_ke
     ON v.workspace_id = s.workspace_id AND v.secret_id = s.id AND v.number = s.current_version
   JOIN secrets_vault_secretbinding b
     ON b.workspace_id = s.workspace_id AND b.secret_id = s.id
- WHERE s.name = %s AND b.origin = %s AND b.slot = %s
+ WHERE s.name = %(name)s AND b.origin = %(origin)s AND b.slot = %(slot)s
    AND s.status = 'active' AND v.destroyed_at IS NULL
 """
 
@@ -42,6 +56,16 @@ class NotBound(NotFound):
     """There is no active secret of that name for this origin and slot."""
 
     code = "secret_not_bound"
+
+
+class NotAsSigned(NotBound):
+    """What the database says of this secret, or of where it may be sent, is not what the log says."""
+
+    code = "secret_not_as_signed"
+
+    def __init__(self, message: str, altered: Sequence[Altered]) -> None:
+        super().__init__(message)
+        self.altered = altered
 
 
 @dataclass(frozen=True, slots=True)

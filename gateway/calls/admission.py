@@ -185,9 +185,10 @@ class Admission:
     ) -> Admitted | CallResponse:
         """The call, started; or why the last moment was against it."""
         try:
-            return await self._start(asked, tool, arguments, agreed, report)
+            async with self._alterations.of_secrets(asked.caller.workspace_id):
+                return await self._start(asked, tool, arguments, agreed, report)
         except NotBound as error:
-            return await self._parking.refuse(asked, Deny("secret.not_bound", str(error)))
+            return await self._parking.refuse(asked, Deny(error.code.replace("_", ".", 1), str(error)))
         except Halted as error:
             return await self._parking.refuse(asked, Deny(HALTED, error.message), keep=False)
         except NotStarted:
@@ -205,7 +206,7 @@ class Admission:
         parameters = {**_start_columns(asked, agreed), "arguments_ref": arguments_ref, "performer": self._performer}
 
         async def work(connection: Connection) -> tuple[tuple[Credential | None, int, float], Sequence[SignedEvent]]:
-            credential = await _credential(connection, asked, tool)
+            credential = await _credential(connection, self._keys, asked, tool)
             await connection.execute(blobs.INSERT_SQL, blob)
             asked_at = time.monotonic()
             started = await one(connection, sql.START, parameters)
@@ -275,10 +276,11 @@ def _start_columns(asked: Asked, agreed: Approved | None) -> dict[str, Any]:
     }
 
 
-async def _credential(connection: Connection, asked: Asked, tool: ToolSnapshot) -> Credential | None:
+async def _credential(connection: Connection, keys: KeyRing, asked: Asked, tool: ToolSnapshot) -> Credential | None:
     server = tool.server
     return await credentials.load(
         connection,
+        keys,
         asked.caller.workspace_id,
         secret_name=server.secret_name,
         origin=server.origin,

@@ -21,7 +21,7 @@ from audit.envelope import ObjectFacts
 from audit.signing import KeyRing
 from gateway.alterations import Alterations
 from gateway.contract import FENCED
-from gateway.credentials import Credential
+from gateway.credentials import Credential, sealed
 from gateway.database import Connection, Database, one
 from gateway.deliveries import mail, syslog
 from gateway.deliveries.contract import DELIVERY_SECONDS, NEEDS_SECRET, OBJECT_NAME, SLOTS, Kind, url_of
@@ -34,7 +34,7 @@ from provenance.actor import Actor
 from provenance.egress import Egress, EgressRefused, origin_of
 from provenance.permissions import Permission
 from provenance.s3 import UnusableCredentials, s3_headers
-from secrets_vault.references import SEALED_VERSION_SQL, SealedVersion
+from secrets_vault.references import NotBound
 from workspaces.roles import ROLE_PERMISSIONS
 
 # Nothing of an answer's body is read: what counts is the status, and a body could go on for ever.
@@ -103,7 +103,7 @@ class Deliveries:
             await self._send(sink, credential, body, seconds)
         except (_NotSent, UnusableSecret, UnusableCredentials, syslog.Unconfirmed) as error:
             return Outcome(confirmed=False, problem=str(error))
-        except (EgressRefused, crypto.Undecipherable, crypto.KeyMissing) as error:
+        except (NotBound, EgressRefused, crypto.Undecipherable, crypto.KeyMissing) as error:
             return Outcome(confirmed=False, problem=error.message)
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
             return Outcome(confirmed=False, problem=f"The receiver did not answer ({type(error).__name__}).")
@@ -112,14 +112,15 @@ class Deliveries:
     async def _admit(self, ticket: Ticket) -> tuple[dict[str, Any], Credential | None, float]:
         """The record that is believed, the secret that is bound to its address, and how long sending may take."""
         place = {"id": ticket.subject_id, "fence": ticket.fence}
-        async with self._database.scope(ticket.workspace_id) as connection:
+        workspace_id = ticket.workspace_id
+        async with self._alterations.of_secrets(workspace_id), self._database.scope(workspace_id) as connection:
             held = await one(connection, HELD_SINK, place)
             found = await one(connection, SINK, place) if held else None
             if held is None or found is None or found["kind"] == Kind.DIRECTORY:
                 raise Refused(403, FENCED, "Another worker holds this stream, or it is not enabled.")
             sink = split(found)[0]
-            credential = await _credential(connection, ticket.workspace_id, sink)
-        await self._demand_as_signed(ticket.workspace_id, "sink", found)
+            credential = await _credential(connection, self._keys, workspace_id, sink)
+        await self._demand_as_signed(workspace_id, "sink", found)
         seconds = min(DELIVERY_SECONDS, held["seconds_left"] - SAFETY_SECONDS)
         if seconds <= 0:
             raise Refused(403, FENCED, "The lease is nearly over; nothing was sent.")
@@ -200,7 +201,9 @@ class _NotSent(Exception):
     """Nothing was sent, or it was not confirmed; the text says why."""
 
 
-async def _credential(connection: Connection, workspace_id: UUID, sink: dict[str, Any]) -> Credential | None:
+async def _credential(
+    connection: Connection, keys: KeyRing, workspace_id: UUID, sink: dict[str, Any]
+) -> Credential | None:
     """The secret of the receiver's record, when it is bound to where the address leads now (T02)."""
     slot, name = SLOTS.get(sink["kind"], ""), sink["secret_name"]
     if not name:
@@ -208,10 +211,7 @@ async def _credential(connection: Connection, workspace_id: UUID, sink: dict[str
             raise _NotSent("This kind of receiver needs a secret, and none is named.")
         return None
     origin = origin_of(url_of(sink["kind"], sink["address"]))
-    row: dict[str, Any] | None = await (await connection.execute(SEALED_VERSION_SQL, (name, origin, slot))).fetchone()
-    if row is None:
-        raise _NotSent(f"The secret {name} is not bound to {origin} in {slot}.")
-    return Credential(workspace_id, slot.removeprefix("header:"), SealedVersion(**row))
+    return await sealed(connection, keys, workspace_id, secret_name=name, origin=origin, slot=slot)
 
 
 def _request(

@@ -10,6 +10,7 @@ from audit.taxonomy import Event
 from gateway import services
 from gateway.contract import CallState
 from provenance.db import enter
+from secrets_vault import services as vault
 from tests import databases, factories
 from tests.browsing import browser, program
 from tests.gateway.world import reread_policy, unguarded
@@ -255,3 +256,43 @@ def test_what_services_change_goes_on_working(tenant):
     assert program(tenant.text).get("/api/v1/runs").status_code == 200
     assert browser(tenant.admin).get(f"/w/{tenant.workspace.slug}/members/").status_code == 200
     assert not told(tenant)
+
+
+# --- Secrets ---------------------------------------------------------------------------------------------------------
+
+
+def dumped(table):
+    """The one row of a table as an old dump holds it."""
+    with databases.admin() as owner:
+        found = owner.execute(f"SELECT * FROM {table}")
+        return [column.name for column in found.description], found.fetchone()
+
+
+def put_back(table, names, values):
+    """What a service took away or emptied since."""
+    with unguarded(table) as owner:
+        owner.execute(f"DELETE FROM {table} WHERE id = %s", [values[names.index("id")]])
+        owner.execute(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(['%s'] * len(names))})", values)
+
+
+def test_a_place_that_was_taken_from_a_secret_and_is_put_back_is_sent_nothing(echo, fake):
+    names, values = dumped("secrets_vault_secretbinding")
+    place = dict(zip(names, values, strict=True))
+    with enter(echo.workspace.id):
+        vault.unbind_secret(actor=echo.admin, name="up-token", url=place["origin"], slot=place["slot"])
+    put_back("secrets_vault_secretbinding", names, values)
+    blocked(echo)
+    assert told(echo) == [("secret_binding", str(place["id"]), "it was deleted with revision 2")]
+    assert not fake.calls
+
+
+def test_a_secret_that_is_set_back_to_its_former_value_is_not_sent(echo, fake):
+    former = dumped("secrets_vault_secretversion")
+    with enter(echo.workspace.id):
+        vault.rotate_secret(actor=echo.admin, name="up-token", value="tok-of-the-second-year")
+    put_back("secrets_vault_secretversion", *former)
+    echo.owner_does("UPDATE secrets_vault_secret SET current_version = 1 WHERE name = 'up-token'")
+    blocked(echo)
+    ((type_, _id, problem),) = told(echo)
+    assert (type_, problem) == ("secret", "its columns are not those that were signed with revision 2")
+    assert not fake.calls

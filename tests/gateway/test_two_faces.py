@@ -6,6 +6,7 @@ import json
 import pytest
 
 from audit.signing import KeyRing
+from gateway.alterations import Alterations
 from gateway.catalog import OTHER_IDENTITY, Catalog
 from gateway.database import Database
 from gateway.injections import Injections
@@ -50,7 +51,8 @@ def client_name(message):
 async def looked_at(servers, times):
     database = Database(databases.role_url("gateway"))
     await database.open()
-    injections = Injections(Journal(database), KeyRing.from_settings("gateway"))
+    journal, keys = Journal(database), KeyRing.from_settings("gateway")
+    injections = Injections(journal, keys, Alterations(journal, keys))
     catalog, workspace_id = Catalog(database, injections), uuid7()
     try:
         for _ in range(times):

@@ -35,7 +35,7 @@ def lookup(as_role):
 
     def find(name="erp-token", origin=ORIGIN, slot=SLOT):
         with as_role("gateway"), connection.cursor() as cursor:
-            cursor.execute(SEALED_VERSION_SQL, [name, origin, slot])
+            cursor.execute(SEALED_VERSION_SQL, {"name": name, "origin": origin, "slot": slot})
             row = cursor.fetchone()
             return SealedVersion(*row) if row else None
 
