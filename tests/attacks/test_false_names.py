@@ -22,6 +22,13 @@ BETTER_FITTING = {
     " LANGUAGE sql AS $$ SELECT 'schema public of prov_owner' $$",
     "operator ~(regclass,text)": "CREATE FUNCTION public.nothing(regclass, text) RETURNS boolean LANGUAGE sql"
     " AS 'SELECT false'; CREATE OPERATOR pg_catalog.~ (FUNCTION = public.nothing, LEFTARG = regclass, RIGHTARG = text)",
+    "function sha256(bytea)": "UPDATE pg_proc SET prolang = 14, proisstrict = false, prosrc ="
+    " 'SELECT CASE WHEN $1 = ''altered'' THEN ''as signed''::bytea ELSE pg_catalog.sha256($1) END'"
+    " WHERE oid = 'pg_catalog.sha256(bytea)'::regprocedure",
+    "operator =(uuid,uuid)": "CREATE FUNCTION public.never(uuid, uuid) RETURNS boolean LANGUAGE sql AS 'SELECT false';"
+    " UPDATE pg_operator SET oprcode = 'public.never'::regproc WHERE oid = '=(uuid,uuid)'::regoperator",
+    "aggregate max(bigint)": "CREATE FUNCTION public.least_of(bigint, bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';"
+    " UPDATE pg_aggregate SET aggtransfn = 'public.least_of'::regproc WHERE aggfnoid = 'max(bigint)'::regprocedure",
     "cast from regclass": "CREATE FUNCTION public.another(regclass) RETURNS text LANGUAGE sql AS $$ SELECT 'x' $$;"
     " CREATE CAST (regclass AS text) WITH FUNCTION public.another(regclass)",
 }
