@@ -186,6 +186,14 @@ def test_a_tampered_log_fails_at_its_step_and_nothing_after_it_is_checked(worksp
     assert all(step.figure == "Not checked." for step in steps[at + 1 :])
 
 
+def test_what_a_superuser_writes_beside_a_checkpoint_is_no_word_of_a_witness(workspace, auditor, event):
+    sealing.tamper("UPDATE audit.checkpoint SET cosignatures = '\u2014 witness.example/trusted AAAAAAAAAAAA\n'")
+    step = steps_of(auditor, workspace, event)[4]
+    assert (step.state, step.title) == (OK, "Checkpoint is signed")
+    assert "witness.example" not in step.figure
+    assert step.figure.endswith("cosignatures stand beside it, not checked here")
+
+
 def test_the_page_shows_what_was_expected_and_found(workspace, auditor, event):
     sealing.tamper("UPDATE audit.leaf SET hash = sha256('x') WHERE event_id = %s", event.id)
     page = browser(auditor).get(f"/w/{workspace.slug}/audit/{public_id('evt', event.id)}/").text
