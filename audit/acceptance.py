@@ -91,7 +91,7 @@ BEGIN
     WHEN NOT may_tell THEN
       pg_catalog.format('the key id %s is not registered for %s now', NEW.kid, session_user)
     WHEN NEW.action = ANY ('{_OF_THE_HOST}') AND session_user NOT IN ('prov_migrate', 'prov_sealer') THEN
-      pg_catalog.format('what becomes of keys is told on the host, not by %s', session_user)
+      pg_catalog.format('what becomes of keys and timelines is told on the host, not by %s', session_user)
     -- A hijacked worker has a key id of its own; what a person did or decided is told by the process they signed in to.
     WHEN session_user <> 'prov_web' AND (NEW.actor_type = '{ActorKind.USER}' OR NEW.action = ANY ('{_DECISIONS}')) THEN
       pg_catalog.format('what people do and decide is told by web, not by %s', session_user)

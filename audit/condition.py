@@ -1,4 +1,4 @@
-"""How the log is doing: is it sealed, and do the places outside the database take its checkpoints?
+"""How the log is doing: is it sealed, do the places outside the database take its checkpoints, and may calls leave?
 
 For pages, probes and the watch of the leading worker. Says nothing of any workspace, so it needs no scope.
 """
@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from audit.hindrances import SENTENCES
 from provenance.actor import Actor
 from provenance.ids import uuid7_time
 from provenance.permissions import Permission
@@ -38,7 +39,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """The sealer, its places, and the event that has waited longest."""
+    """The sealer, its places, the event that has waited longest, and what `audit.hindrance` says of calls."""
 
     now: datetime
     leased_until: datetime | None
@@ -47,21 +48,32 @@ class Condition:
     places: tuple[Subject, ...]
     sealed_at: datetime | None
     unsigned_since: datetime | None
+    hindrance: str = ""
 
     @property
     def warnings(self) -> list[str]:
         """What a person should look into, one sentence each; empty when all is well."""
-        return self._found(lambda sealer: sealer.problem, lambda place: _not_kept(place.name, place.problem))
+        found = self._found(lambda sealer: sealer.problem, lambda place: _not_kept(place.name, place.problem))
+        return found + self._hindrances
 
     @property
     def brief(self) -> list[str]:
         """The same for those who did not sign in: no name of a log, no place on the host."""
+        return self.of_sealing + self._hindrances
+
+    @property
+    def of_sealing(self) -> list[str]:
+        """As `brief`, and only about the log."""
         return self._found(
             lambda sealer: (
                 f"The sealer has refused to go on since {_minute(sealer.since)}; its log says why and what to do."
             ),
             lambda place: f"Checkpoints of the log are not kept by {place.name} since {_minute(place.since)}.",
         )
+
+    @property
+    def _hindrances(self) -> list[str]:
+        return [SENTENCES[self.hindrance]] if self.hindrance else []
 
     def _found(self, of_sealer: Callable[[Subject], str], of_place: Callable[[Subject], str]) -> list[str]:
         found = [of_sealer(self.sealer)] if self.sealer and self.sealer.problem else []
@@ -87,8 +99,8 @@ class Condition:
 
 def condition() -> Condition:
     """The state of this moment."""
-    ((now, leased_until, waiting, sealed_at, unsigned_since),) = _rows(
-        "SELECT clock_timestamp(), * FROM audit.sealing()"
+    ((now, hindrance, leased_until, waiting, sealed_at, unsigned_since),) = _rows(
+        "SELECT clock_timestamp(), audit.hindrance(true), * FROM audit.sealing()"
     )
     known = [
         Subject(*row)
@@ -97,13 +109,15 @@ def condition() -> Condition:
     sealer = next((one for one in known if one.name == SEALER), None)
     # Until a sealer has worked here for the first time, its lease is at the beginning of time.
     places = tuple(one for one in known if one.name != SEALER)
-    return Condition(now, leased_until if sealer else None, waiting, sealer, places, sealed_at, unsigned_since)
+    return Condition(
+        now, leased_until if sealer else None, waiting, sealer, places, sealed_at, unsigned_since, hindrance
+    )
 
 
 def seal_at_the_entrance() -> dict[str, str]:
     """What the sign-in page says of the log: whether it is being sealed, and nothing of any workspace."""
     found = condition()
-    if found.brief:
+    if found.of_sealing:
         return {
             "tone": "rose",
             "icon": "octagon-x",

@@ -12,6 +12,7 @@ from audit import (
     refusal_schema,
     retention_schema,
     tables,
+    timeline_schema,
     tree_schema,
 )
 from audit.functions import Function
@@ -71,7 +72,7 @@ END
 """,  # noqa: S608  composed of constants
 )
 
-_SUBJECTS = (key_schema, refusal_schema, tree_schema, retention_schema)
+_SUBJECTS = (key_schema, refusal_schema, tree_schema, retention_schema, timeline_schema)
 """Each has tables, functions, triggers and rights of its own."""
 FUNCTIONS = (
     *(function for room in (functions, acceptance, newest_changes, coverage) for function in room.FUNCTIONS),

@@ -1,6 +1,7 @@
 """What the sealer says to Postgres, one statement for each thing it does."""
 
 from audit.judging import COLUMNS
+from audit.timeline_schema import SYSTEM, TIMELINE
 
 TAKE_LEASE = """
 UPDATE audit.sealer
@@ -9,12 +10,9 @@ WHERE lease_until < clock_timestamp() OR owner = %(owner)s RETURNING fence
 """
 # Not into the past: how long nobody has sealed is read from it.
 GIVE_LEASE_BACK = "UPDATE audit.sealer SET lease_until = clock_timestamp() WHERE owner = %(owner)s"
-# The timeline by the name of the file that is written: the control file learns of a promotion only at a checkpoint.
-STATE = """
-SELECT fence, snap::text, pg_current_snapshot()::text, system_id, timeline,
-       (SELECT system_identifier FROM pg_control_system()), left(pg_walfile_name(pg_current_wal_lsn()), 8)
-FROM audit.sealer
-"""
+STATE = f"""
+SELECT fence, snap::text, pg_current_snapshot()::text, system_id, timeline, {SYSTEM}, {TIMELINE} FROM audit.sealer
+"""  # noqa: S608  composed of constants
 _CANDIDATE = """
 id >= (SELECT sealed_before FROM audit.sealer) AND (id > (SELECT sealed_maybe FROM audit.sealer)
   OR NOT EXISTS (SELECT FROM audit.leaf WHERE leaf.event_id = event.id))

@@ -349,6 +349,11 @@ class Event(StrEnum):
         Risk.CRITICAL,
         "A log was begun anew, because the database did not continue what was published of it.",
     )
+    AUDIT_TIMELINE_RECONCILED = (
+        "audit.timeline_reconciled",
+        Risk.CRITICAL,
+        "Somebody looked into what a restore or a failover may have lost; what must be called once is called again.",
+    )
     AUDIT_SEALING_STALLED = "audit.sealing_stalled", Risk.HIGH, "Events wait longer for the sealer than they should."
     AUDIT_ANCHOR_FAILED = (
         "audit.anchor_failed",
@@ -426,7 +431,10 @@ DECISIONS = frozenset(
     }
 )
 """What only people say, where they sign in: events of no process but web (T01)."""
-OF_THE_HOST = (Event.AUDIT_KEY_ROTATED, Event.AUDIT_KEYS_BACKED_UP, Event.AUDIT_KEYS_RESTORED)
+OF_THE_HOST = (
+    *(Event.AUDIT_KEY_ROTATED, Event.AUDIT_KEYS_BACKED_UP, Event.AUDIT_KEYS_RESTORED),
+    Event.AUDIT_TIMELINE_RECONCILED,
+)
 """What is told by whoever keeps the keys, on the host, as the migrator and under any of the keys. Nobody else tells it."""
 OF_THE_LOG = (Event.AUDIT_DETAIL_ERASED, Event.AUDIT_PARTITION_EXPIRED, Event.AUDIT_KEY_ROTATED)
 """By what these tell, the log is verified: what may be missing from it, and who may sign. They outlive their month."""

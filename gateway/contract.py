@@ -14,7 +14,10 @@ from provenance.errors import Invalid
 TOOL_SEPARATOR_FOR_MODELS = "__"
 
 HALTED, FENCED, OVERTAKEN = "halt.engaged", "call.fenced", "call.overtaken"
-NOT_NOW = frozenset({HALTED, FENCED, OVERTAKEN})
+UNRECONCILED, NOT_DURABLE = "timeline.unreconciled", "commit.not_durable"
+OF_THE_DATABASE = frozenset({UNRECONCILED, NOT_DURABLE})
+"""Rules that say what is wrong with the database: asked again without hurry, because somebody has to put it right."""
+NOT_NOW = frozenset({HALTED, FENCED, OVERTAKEN}) | OF_THE_DATABASE
 """Rules about the moment and not about the call, of tools and of models: with the same id it may be tried again."""
 
 T = TypeVar("T")

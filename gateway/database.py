@@ -15,13 +15,43 @@ WAIT_SECONDS = 3.0
 Connection = psycopg.AsyncConnection[DictRow]
 
 
+class NotDurable(psycopg.OperationalError):
+    """Postgres said that a transaction is committed, and that it did not wait until that is safe."""
+
+
+class _Pooled(Connection):
+    """A connection that remembers what it was warned of."""
+
+    warning = ""
+
+    def heed(self, said: psycopg.errors.Diagnostic) -> None:
+        """Keep a warning. Notices tell of nothing that matters here."""
+        if said.severity_nonlocalized == "WARNING":
+            self.warning = said.message_primary or "a warning without words"
+
+    async def commit_durably(self) -> None:
+        """End the transaction. Raises `NotDurable` where Postgres gave up waiting for its standby.
+
+        Whose wait is canceled, by an administrator or a timeout of the server, is told of success all the same.
+        """
+        self.warning = ""
+        await self.execute("COMMIT")
+        if self.warning:
+            raise NotDurable(f"committed with a warning: {self.warning}")
+
+
+async def _watched(connection: _Pooled) -> None:
+    connection.add_notice_handler(connection.heed)
+
+
 class Database:
     """A pool whose every transaction sees one workspace (or none, for definer functions that return ids only)."""
 
     def __init__(self, conninfo: str) -> None:
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+        self._pool: AsyncConnectionPool[_Pooled] = AsyncConnectionPool(
             conninfo,
-            connection_class=psycopg.AsyncConnection[DictRow],
+            connection_class=_Pooled,
+            configure=_watched,
             # No prepared statements: they do not survive PgBouncer in transaction mode.
             kwargs={"row_factory": dict_row, "autocommit": True, "prepare_threshold": None},
             min_size=1,
@@ -41,7 +71,10 @@ class Database:
 
     @asynccontextmanager
     async def scope(self, workspace_id: UUID) -> AsyncIterator[Connection]:
-        """A transaction inside a workspace; commits at the end, rolls back on an exception."""
+        """A transaction inside a workspace; commits at the end, rolls back on an exception.
+
+        What is done after the block may rest on it: it is where no failover to a synchronous standby takes it back (T27).
+        """
         async with self._pool.connection() as connection:
             # The value is a UUID object, so nothing in it can end the literal. One round trip for both.
             await connection.execute(f"BEGIN; SET LOCAL app.workspace_id = '{UUID(str(workspace_id))}'")
@@ -50,7 +83,7 @@ class Database:
             except BaseException:
                 await _quietly(connection, "ROLLBACK")
                 raise
-            await connection.execute("COMMIT")
+            await connection.commit_durably()
 
     @asynccontextmanager
     async def outside(self) -> AsyncIterator[Connection]:

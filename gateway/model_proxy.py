@@ -21,6 +21,7 @@ from gateway.contract import FENCED, HALTED
 from gateway.credentials import Credential, Halted
 from gateway.database import Database, one
 from gateway.events import Caller
+from gateway.hindrances import hindrance
 from gateway.http import Refused, Send, send_bytes, send_stream
 from gateway.journal import Journal
 from gateway.policy import PolicyStore, ProviderSnapshot, Snapshot
@@ -112,6 +113,8 @@ class ModelProxy:
                 standing = await one(connection, sql.STANDING, judging.standing_of(caller.run))
                 if not standing or not judging.stands(caller.run, standing) or standing["run_status"] != "running":
                     raise Refused(403, FENCED, "The run is held by another worker, or it does not run.")
+            if in_the_way := await hindrance(connection, is_once=False):
+                raise Refused(503, in_the_way.rule, in_the_way.reason)
             return await credentials.load(
                 connection,
                 self._keys,

@@ -39,6 +39,7 @@ from gateway.deliveries.tickets import Ticket
 from gateway.endpoint import McpEndpoint
 from gateway.errors import AuditUnavailable
 from gateway.events import Caller
+from gateway.hindrances import hindrance
 from gateway.http import (
     ClientGone,
     Message,
@@ -167,11 +168,16 @@ class Gateway:
         await send_json(send, 200, outcome.to_json())
 
     async def _serve_readiness(self, send: Send) -> None:
+        problem = ""
         try:
             async with self.database.outside() as anywhere:
-                await anywhere.execute("SELECT 1")
+                # Of all calls: what keeps only some of them is no reason to send the others elsewhere.
+                in_the_way = await hindrance(anywhere, is_once=False)
+                problem = in_the_way.reason if in_the_way else ""
         except (DatabaseError, PoolTimeout, OSError):
-            await send_json(send, 503, {"status": "not ready", "problems": ["The database does not answer."]})
+            problem = "The database does not answer."
+        if problem:
+            await send_json(send, 503, {"status": "not ready", "problems": [problem]})
         else:
             await send_json(send, 200, {"status": "ready"})
 

@@ -126,7 +126,8 @@ RETURNING *
 """
 
 # The one statement that lets a call happen (T04). It inserts, or moves a waiting call on, only while the worker's lease
-# (or, outside of runs, our own deadline), the run and the control epoch are what the decision assumed.
+# (or, outside of runs, our own deadline), the run and the control epoch are what the decision assumed, and while the
+# database is one that will not lose it (T27).
 START = """
 INSERT INTO gateway_toolcall AS call (
   id, workspace_id, call_key, run_id, step_id, agent_id, agent_version, tool_id, tool_name, state, rule, reason,
@@ -147,6 +148,7 @@ SELECT %(call_id)s, %(workspace_id)s, %(call_key)s, %(run_id)s, %(step_id)s, %(a
   ) standing
  WHERE standing.not_after > clock_timestamp()
    AND (SELECT coalesce(max(epoch), 0) FROM workspaces_control) = %(epoch)s
+   AND audit.hindrance(NOT %(may_repeat)s) = ''
 ON CONFLICT (workspace_id, id) DO UPDATE
    SET state = 'started', rule = '', reason = '', digest = excluded.digest, arguments_ref = excluded.arguments_ref,
        fence = excluded.fence, not_after = excluded.not_after, approval_id = excluded.approval_id,
@@ -158,6 +160,8 @@ ON CONFLICT (workspace_id, id) DO UPDATE
             AND call.not_after + make_interval(secs => %(longest_seconds)s) < clock_timestamp()))
 RETURNING extract(epoch FROM not_after - clock_timestamp())::float8 AS seconds_left, attempts
 """
+
+HINDRANCE = "SELECT audit.hindrance(%(is_once)s) AS found"
 
 # A call that does not happen now: refused, or waiting for a person. A refusal never overwrites what was performed.
 PARK = """

@@ -228,7 +228,7 @@ class EmbeddedPostgres(EmbeddedServer):
             "log_error_verbosity": "terse",
         }
         if not self.durable:
-            settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+            settings |= {"fsync": "off", "full_page_writes": "off"}
         return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
 

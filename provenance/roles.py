@@ -24,8 +24,14 @@ RUNTIME_ROLES: Mapping[str, str] = {
 
 LOGIN_ROLES = (MIGRATE, *RUNTIME_ROLES.values())
 
-# Nobody's objects are to be found before ours, whatever a session's search_path says.
-_RUNTIME_SETTINGS = {"search_path": "public", "TimeZone": "UTC", "idle_in_transaction_session_timeout": "60s"}
+_RUNTIME_SETTINGS = {
+    # Nobody's objects are to be found before ours, whatever a session's search_path says.
+    "search_path": "public",
+    "TimeZone": "UTC",
+    "idle_in_transaction_session_timeout": "60s",
+    # Whatever the server's default is: what the log says before a call must not be lost after it (T27).
+    "synchronous_commit": "on",
+}
 _UNPRIVILEGED = sql.SQL("NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
 # Postgres 16: before it a role inherits from all that it is a member of, or from none.
 _MEMBERSHIPS_HAVE_OPTIONS = 160000

@@ -33,6 +33,7 @@ KEPT_TABLES = (
     "audit.key",
     "audit.teller",
     "audit.sealer",
+    "audit.timeline",
     "public.django_migrations",
     "public.django_content_type",
     "public.auth_permission",

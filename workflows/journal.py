@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 
-from gateway.contract import NOT_NOW, CallRequest, CallResponse, CallState, RetryClass, ToolResult
+from gateway.contract import NOT_NOW, OF_THE_DATABASE, CallRequest, CallResponse, CallState, RetryClass, ToolResult
 from provenance.db import database_now
 from provenance.ids import uuid7
 from workflows import faults, halts, sql, transitions, values
@@ -172,20 +172,25 @@ class Journal:
         if halt := halts.stopping(self._facts, agent=agent, tool=tool, provider=provider):
             raise StepStopped(Halted(reason=halt.reason, terminate=halt.mode == "terminate"))
 
-    def not_now(self, call: Call, agent: AgentPin, reason: str) -> StepStopped:
-        """What to do after the gateway found the moment wrong: pause or end with the halt it saw, else ask again soon."""
+    def not_now(self, call: Call, agent: AgentPin, rule: str, reason: str) -> StepStopped:
+        """What to do after the gateway found the moment wrong: pause or end with the halt it saw, else ask again.
+
+        Soon, or once a minute where somebody must put the database right first.
+        """
+        # An answer, however often it is asked for: only silence is counted.
+        call.attempts = 0
         self._nothing_on_its_way(call)
         try:
             with self._lease.held():
                 self._demand_no_halt(call, agent)
         except StepStopped as halted:
             return halted
-        return StepStopped(_later(0, reason))
+        return StepStopped(_later(0, reason, LONGEST_WAIT_SECONDS if rule in OF_THE_DATABASE else 1))
 
     def _nothing_on_its_way(self, call: Call) -> None:
         with self._lease.held():
             call.not_after = None
-            call.save(update_fields=["not_after"])
+            call.save(update_fields=["not_after", "attempts"])
 
     def _answered(self, client: GatewayClient, call: Call, request: CallRequest, agent: AgentPin) -> CallResponse:
         try:
@@ -204,7 +209,7 @@ class Journal:
             self._nothing_on_its_way(call)
             raise StepStopped(_refused(refusal)) from refusal
         if response.rule in NOT_NOW:
-            raise self.not_now(call, agent, response.reason)
+            raise self.not_now(call, agent, response.rule, response.reason)
         return response
 
     def recorded(self, call: Call, response: CallResponse) -> None:

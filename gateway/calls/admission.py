@@ -24,6 +24,7 @@ from gateway.credentials import Credential, Halted
 from gateway.database import Connection, Database, one
 from gateway.decision import UNAVAILABLE, Allow, AskApproval, Decision, Deny, Facts, decide, may_verify
 from gateway.events import Caller, Scribe
+from gateway.hindrances import hindrance
 from gateway.journal import Journal
 from gateway.policy import PolicyStore, ToolSnapshot
 from gateway.threads import off_loop
@@ -234,11 +235,15 @@ class Admission:
         )
 
     async def _overtaken(self, asked: Asked) -> CallResponse:
-        """Somebody was faster, or a halt, a lost lease or a used approval came between decision and start."""
+        """Somebody was faster, a halt, a lost lease or a used approval came between, or the database is in the way."""
         self._policy.forget(asked.caller.workspace_id)
         row = await self._answers.row(asked.caller, asked.request.call_id)
         if row and row["state"] in {CallState.STARTED, CallState.SUCCEEDED, CallState.FAILED}:
             return await self._answers.stored(asked.caller, asked.snapshot, row)
+        async with self._database.scope(asked.caller.workspace_id) as connection:
+            in_the_way = await hindrance(connection, is_once=not asked.may_repeat)
+        if in_the_way:
+            return await self._parking.refuse(asked, in_the_way, keep=False)
         reason = "Something changed while this call was being admitted: the lease, a halt or the approval. Ask again."
         return await self._parking.refuse(asked, Deny(OVERTAKEN, reason), keep=False)
 

@@ -13,7 +13,7 @@ from audit.taxonomy import Event
 from provenance.db import enter
 from tests import databases, factories
 from tests.audit.sealing import all_keys
-from tests.gateway.world import unguarded
+from tests.gateway.world import on_another_timeline, unguarded
 from workspaces import services as people
 from workspaces.models import User
 
@@ -233,6 +233,23 @@ def test_what_cannot_be_compared_is_no_success(command, settings):
     with pytest.raises(CommandError, match=r"Nothing was compared: .* Start it: \./manage\.py up") as refused:
         call_command("reconcile")
     assert refused.value.returncode == 2
+
+
+@pytest.mark.parametrize("more", [["--reason", " "], ["--reason", "Looked.", "--table", MEMBERS]])
+def test_a_timeline_is_reconciled_as_a_whole_and_for_a_reason(command, more):
+    with on_another_timeline():
+        with pytest.raises(CommandError, match="Give a reason") as refused:
+            call_command("reconcile", *more)
+        assert refused.value.returncode == 2
+        output, code = command("--json")
+        assert (code, json.loads(output)["timeline"]["reconciled"]) == (0, False)
+
+
+def test_the_reason_for_a_timeline_that_is_reconciled_is_not_kept(command, capsys):
+    call_command("reconcile", "--reason", "Looked.")
+    assert "is reconciled already" in capsys.readouterr().err
+    with transaction.atomic():
+        assert not factories.instance_events(Event.AUDIT_TIMELINE_RECONCILED)
 
 
 def test_no_process_that_serves_may_see_what_it_sees(tenant):

@@ -306,6 +306,19 @@ def unguarded(*tables: str) -> Iterator[Any]:
         connection.execute("SET LOCAL session_replication_role = origin")
 
 
+@contextmanager
+def on_another_timeline() -> Iterator[None]:
+    """As after a restore: the database is on a timeline that nobody has reconciled."""
+    here = "left(pg_walfile_name(pg_current_wal_lsn()), 8)"
+    with unguarded("audit.timeline") as owner:
+        owner.execute("UPDATE audit.timeline SET timeline = 'another'")
+    try:
+        yield
+    finally:
+        with unguarded("audit.timeline") as owner:
+            owner.execute(f"UPDATE audit.timeline SET timeline = {here} WHERE timeline = 'another'")
+
+
 def make_running_run(workspace_id: UUID, environment: str = "production", publisher: str = "") -> Any:
     """Rows of a run that a worker drives, with its lease, written by the owner."""
     ids = {name: uuid7() for name in ("workflow", "version", "run", "scope", "token", "step")}

@@ -120,10 +120,11 @@ class _Turns:
         try:
             completion = self._complete(messages, answer_tokens)
         except ModelError as error:
-            is_not_now = error.data.get("provider_code") in NOT_NOW
+            rule = str(error.data.get("provider_code", ""))
+            is_not_now = rule in NOT_NOW
             self._record_failure(call, error, is_final=not (is_not_now or error.retryable))
             if is_not_now:
-                raise self._work.journal.not_now(call, self._agent, error.message) from error
+                raise self._work.journal.not_now(call, self._agent, rule, error.message) from error
             raise StepStopped(_model_failed(error, call.attempts)) from error
         faults.reach(Point.CALL_ANSWERED)
         self._store(call, completion, milliseconds=int((time.monotonic() - started) * 1_000))

@@ -1,9 +1,14 @@
-"""`./manage.py reconcile`: hold every governed row against the log and name each that somebody changed past the platform."""
+"""`./manage.py reconcile`: hold every governed row against the log and name each that somebody changed past the platform.
 
+After a restore or a failover it is also where a person says that what these may have lost was looked into: `--reason`.
+"""
+
+import getpass
 import json
 import sys
 import time
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -12,12 +17,14 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
+from audit import timelines
 from audit.attestation import MOST_TOLD, Altered
 from audit.management.refusals import told
 from audit.reconcile import Report, governed_tables, reconcile
 from audit.services import Entry, Target, record_all
 from audit.signing import KeyRing
 from audit.taxonomy import Event
+from audit.timelines import Timeline
 from provenance.actor import Actor
 from provenance.db import enter
 from provenance.postgres.names import signed_in
@@ -26,6 +33,11 @@ OWNER = "prov_owner"
 DIFFERS = 1
 NOT_CHECKED = 2
 MOST_SHOWN = 100
+_WHAT_TO_DO = (
+    "The timeline {} is new here: the database was restored or a standby promoted, and calls may have been lost by it. Tools "
+    "that must be called once are not called until somebody has looked into that: compare what their servers did since "
+    'shortly before with the calls that the log knows, then run `./manage.py reconcile --reason "…"`.'
+)
 
 
 class Command(BaseCommand):
@@ -37,6 +49,11 @@ class Command(BaseCommand):
         """What to compare, and how to say it."""
         parser.add_argument("--json", action="store_true", help="print the report as JSON")
         parser.add_argument("--table", action="append", help="only this table; may be given more than once")
+        parser.add_argument(
+            "--reason",
+            help="after a restore or failover: what you looked into. When every row is right, tools that must be called "
+            "once are called again",
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Compare, tell the log what was found, and print it."""
@@ -47,28 +64,49 @@ class Command(BaseCommand):
                 f"{', '.join(unknown)}: no governed table. There are {', '.join(sorted(known))}.",
                 returncode=NOT_CHECKED,
             )
+        if (reason := options["reason"]) is not None and (not reason.strip() or options["table"]):
+            raise CommandError(
+                "Give a reason that auditors can read, and not with --table: the whole database is reconciled.",
+                returncode=NOT_CHECKED,
+            )
         started = time.monotonic()
+        keys = KeyRing.from_settings()
         try:
             with signed_in(settings.MIGRATOR_DATABASE_URL, autocommit=True) as connection:
                 # Row security is for tenants; who holds all rows against the log must see all of them.
                 connection.execute(f"SET ROLE {OWNER}")
-                report = reconcile(
-                    connection,
-                    KeyRing.from_settings(),
-                    tables=[known[name] for name in names],
-                    progress=self._progress,
-                )
+                report = reconcile(connection, keys, tables=[known[name] for name in names], progress=self._progress)
+                timeline = timelines.here(connection)
+                if reason and timeline.is_reconciled:
+                    self.stderr.write(f"The timeline {timeline.name} is reconciled already; the reason is not kept.")
+                elif reason and not report.altered:
+                    timeline = _marked(connection, keys, timeline, reason)
         except psycopg.Error as error:
             raise CommandError(f"Nothing was compared: {told(error)}", returncode=NOT_CHECKED) from error
         _tell(report)
         seconds = time.monotonic() - started
-        self.stdout.write(_as_json(report, seconds) if options["json"] else _as_text(report, seconds))
+        write = _as_json if options["json"] else _as_text
+        self.stdout.write(write(report, timeline, seconds))
         if report.altered:
             sys.exit(DIFFERS)
 
     def _progress(self, table: str, rows: int) -> None:
         if self.stderr.isatty():
             self.stderr.write(f"\r\x1b[K{table}: {rows:,} rows", ending="")
+
+
+def _marked(connection: psycopg.Connection[Any], keys: KeyRing, timeline: Timeline, reason: str) -> Timeline:
+    """The timeline once it is marked. That it continues what was published is the sealer's to find out."""
+    if not timeline.is_sealed:
+        raise CommandError(
+            f"Every row is what the log says, and the timeline {timeline.name} is not reconciled: no sealer has gone on "
+            "here yet. Start it; when it refuses, `./manage.py status` says why and what to do. Then run this again.",
+            returncode=NOT_CHECKED,
+        )
+    timelines.mark_reconciled(
+        connection, keys, timeline, reason=f"{reason.strip()} (by {getpass.getuser()} on the host)"
+    )
+    return replace(timeline, is_reconciled=True)
 
 
 def _tell(report: Report) -> None:
@@ -90,7 +128,7 @@ def _tell(report: Report) -> None:
             record_all(actor=actor, entries=[entry])
 
 
-def _as_json(report: Report, seconds: float) -> str:
+def _as_json(report: Report, timeline: Timeline, seconds: float) -> str:
     tables = [
         {
             "table": table.table,
@@ -111,13 +149,14 @@ def _as_json(report: Report, seconds: float) -> str:
         "by_revision_only": report.by_revision,
         "expired": report.expired,
         "seconds": round(seconds, 3),
+        "timeline": {"id": timeline.id, "reconciled": timeline.is_reconciled},
         "tables": tables,
         "findings": findings,
     }
     return json.dumps(whole, indent=2)
 
 
-def _as_text(report: Report, seconds: float) -> str:
+def _as_text(report: Report, timeline: Timeline, seconds: float) -> str:
     lines = [
         f"{table} {item.row.id} (revision {item.row.rev}): {item.problem}"
         for table, item in report.findings[:MOST_SHOWN]
@@ -134,4 +173,6 @@ def _as_text(report: Report, seconds: float) -> str:
     if report.expired:
         lines.append(f"{report.expired:,} rows could not be compared: their events left the log after seven years.")
     lines.append(f"{report.altered:,} differ from the log." if report.altered else "Every row is what the log says.")
+    if not timeline.is_reconciled:
+        lines.append(_WHAT_TO_DO.format(timeline.name))
     return "\n".join(lines)
