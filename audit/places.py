@@ -5,6 +5,7 @@ from django.conf import settings
 from audit.anchors import CommandAnchor, DirectoryAnchor, Place
 from audit.bucket import LockedBucket
 from audit.couriers import Connect
+from audit.mailed import AuditorMail
 from audit.notes import BadNote
 from audit.timestamps import FOLDER, TimeStampAuthority
 from audit.witnesses import Witness
@@ -29,4 +30,6 @@ def places_from_settings(connect: Connect) -> list[Place]:
         found.append(
             LockedBucket(bucket.url, bucket.region, bucket.credentials, settings.LOG_ORIGIN, bucket.every_seconds)
         )
+    if settings.LOG_AUDITORS:
+        found.append(AuditorMail(settings.EMAIL_URL, settings.EMAIL_FROM, settings.LOG_AUDITORS))
     return found

@@ -6,19 +6,23 @@ Read by the sealer, which carries them, and by `doctor`, which says what is set 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from provenance import keyfiles
-from provenance.environment import ImproperlySet, text
+from provenance.environment import ImproperlySet, text, words_of
 from provenance.keyfiles import Hidden, KeyRefused
 from provenance.loopback import LOOPBACK
 
 HOUR = 3600
 TEN_MINUTES = 600
 SHORTEST_SECONDS = 60
+
+ADDRESS = r"[\x21-\x3f\x41-\x7e]+@[a-zA-Z0-9.-]+"
+"""Of a mail, plain: no name, no comment, no line break."""
 
 Environ = Mapping[str, str]
 
@@ -100,6 +104,19 @@ def bucket(environ: Environ = os.environ) -> Bucket | None:
         )
     region = text(f"{name}_REGION", "us-east-1", environ)
     return Bucket(url, region, Hidden(credentials), _seconds(f"{name}_SECONDS", TEN_MINUTES, environ))
+
+
+def auditors(environ: Environ = os.environ) -> tuple[str, ...]:
+    """`PROVENANCE_ANCHOR_MAIL`: the addresses that get checkpoints by mail once a day, with commas between them."""
+    found = tuple(dict.fromkeys(words_of(text("PROVENANCE_ANCHOR_MAIL", "", environ))))
+    for address in found:
+        if not re.fullmatch(ADDRESS, address):
+            raise ImproperlySet(
+                f"PROVENANCE_ANCHOR_MAIL holds {address!r}. Set it to plain addresses, commas between them."
+            )
+    if found and not (environ.get("EMAIL_FROM") and (environ.get("EMAIL_URL") or environ.get("EMAIL_URL_FILE"))):
+        raise ImproperlySet("PROVENANCE_ANCHOR_MAIL is set and no mail can be sent. Set EMAIL_FROM and EMAIL_URL_FILE.")
+    return found
 
 
 def _demand_address(name: str, url: str, schemes: tuple[str, ...]) -> None:

@@ -178,6 +178,8 @@ def more_anchors(installation: Installation) -> Iterator[Finding]:
             found.append(f"the time stamp authority {stamps.url}, at most every {stamps.every_seconds} seconds")
         if bucket := anchor_settings.bucket(environ):
             found.append(f"the bucket {bucket.url}, at most every {bucket.every_seconds} seconds")
+        if auditors := anchor_settings.auditors(environ):
+            found.append(f"{', '.join(auditors)}, by mail once a day")
     except ImproperlySet as problem:
         yield Finding("anchor", "a place for checkpoints is not set as it must be", str(problem))
         return

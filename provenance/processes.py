@@ -23,7 +23,7 @@ OPERATOR_CHOICES = (
     *("PROVENANCE_ANCHOR", "PROVENANCE_ANCHOR_COMMAND", "PROVENANCE_WITNESSES", "PROVENANCE_WITNESSES_FILE"),
     *("PROVENANCE_ANCHOR_TSA", "PROVENANCE_ANCHOR_TSA_CA_FILE", "PROVENANCE_ANCHOR_TSA_SECONDS"),
     *("PROVENANCE_ANCHOR_BUCKET", "PROVENANCE_ANCHOR_BUCKET_REGION", "PROVENANCE_ANCHOR_BUCKET_SECONDS"),
-    *("EMAIL_FROM", "STREAMS_DIRECTORY"),
+    *("PROVENANCE_ANCHOR_MAIL", "EMAIL_FROM", "STREAMS_DIRECTORY"),
 )
 STOP_SECONDS = 10
 
@@ -144,8 +144,9 @@ class Installation:
             known["CELERY_SKIP_CHECKS"] = "true"
         if role == "sealer" and "PROVENANCE_ANCHOR_BUCKET_KEY_FILE" in self.environ:
             known["PROVENANCE_ANCHOR_BUCKET_KEY_FILE"] = self.environ["PROVENANCE_ANCHOR_BUCKET_KEY_FILE"]
-        if role in {"front", "gateway"} and "EMAIL_URL_FILE" in self.environ:
-            # The relay's password: by file, and for the one process that sends mail.
+        senders = {"front", "gateway", "sealer"} if self.environ.get("PROVENANCE_ANCHOR_MAIL") else {"front", "gateway"}
+        if role in senders and "EMAIL_URL_FILE" in self.environ:
+            # The relay's password: by file, and for a process that sends mail.
             known["EMAIL_URL_FILE"] = self.environ["EMAIL_URL_FILE"]
         if self.redis_url:
             known["REDIS_URL_FILE"] = str(self.home.key_path("url-redis"))

@@ -168,6 +168,7 @@ LOG_ANCHOR = HOME.anchor(text("PROVENANCE_ANCHOR", ""))
 LOG_WITNESSES = anchor_settings.witnesses() if ROLE == "sealer" else ()
 LOG_TIME_STAMPS = anchor_settings.time_stamps() if ROLE == "sealer" else None
 LOG_BUCKET = anchor_settings.bucket() if ROLE == "sealer" else None
+LOG_AUDITORS = anchor_settings.auditors() if ROLE == "sealer" else ()
 LOG_ANCHOR_COMMAND = text("PROVENANCE_ANCHOR_COMMAND", "") if ROLE == "sealer" else ""
 if ROLE == "sealer":
     SEALER_DATABASE_URL = Hidden(text("DATABASE_URL", "") or HOME.database_url("prov_sealer"))
@@ -237,8 +238,8 @@ ACCOUNT_RATE_LIMITS = {
 EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
 # Digests of the log: who they come from, and the relay that the gateway alone hands them to.
 EMAIL_FROM = text("EMAIL_FROM", "")
-EMAIL_URL = mail_relay() if ROLE in {"gateway", "front"} else ""
-if EMAIL_FROM and not re.fullmatch(r"[\x21-\x3f\x41-\x7e]+@[a-zA-Z0-9.-]+", EMAIL_FROM):
+EMAIL_URL = mail_relay() if ROLE in {"gateway", "front"} or LOG_AUDITORS else ""
+if EMAIL_FROM and not re.fullmatch(anchor_settings.ADDRESS, EMAIL_FROM):
     raise ImproperlySet(f"EMAIL_FROM is {EMAIL_FROM!r}. Set it to a plain address such as provenance@example.com.")
 # Below it each workspace may have its log written as files; "": no stream writes files.
 STREAMS_DIRECTORY = text("STREAMS_DIRECTORY", "")

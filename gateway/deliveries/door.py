@@ -23,13 +23,13 @@ from gateway.alterations import Alterations
 from gateway.contract import FENCED
 from gateway.credentials import Credential, sealed
 from gateway.database import Connection, Database, one
-from gateway.deliveries import mail, syslog
+from gateway.deliveries import syslog
 from gateway.deliveries.contract import DELIVERY_SECONDS, NEEDS_SECRET, OBJECT_NAME, SLOTS, Kind, url_of
 from gateway.deliveries.signing import UnusableSecret, webhook_headers
 from gateway.deliveries.tickets import Ticket
 from gateway.http import Refused
 from gateway.injections import Injections
-from provenance import crypto
+from provenance import crypto, mail
 from provenance.actor import Actor
 from provenance.egress import Egress, EgressRefused, origin_of
 from provenance.permissions import Permission

@@ -2,7 +2,7 @@
 
 import pytest
 
-from provenance.anchor_settings import bucket, time_stamps, witnesses
+from provenance.anchor_settings import auditors, bucket, time_stamps, witnesses
 from provenance.doctor import more_anchors
 from provenance.environment import ImproperlySet
 from provenance.processes import Installation
@@ -96,16 +96,49 @@ def test_on_this_machine_a_store_may_speak_plain_http(locked):
     assert bucket({**locked, BUCKET: "http://127.0.0.1:9000/anchors"}).url == "http://127.0.0.1:9000/anchors"
 
 
-def test_doctor_says_where_checkpoints_go_besides(stamps, locked, home):
+@pytest.fixture
+def mailing(tmp_path):
+    """An environment in which auditors get mail."""
+    (tmp_path / "relay").write_text("smtp://127.0.0.1:25")
+    relay = {"EMAIL_FROM": "provenance@example.com", "EMAIL_URL_FILE": str(tmp_path / "relay")}
+    return {"PROVENANCE_ANCHOR_MAIL": "one@audit.example, two@audit.example", **relay}
+
+
+def test_each_auditor_is_a_plain_address(mailing):
+    assert auditors({}) == ()
+    assert auditors(mailing) == ("one@audit.example", "two@audit.example")
+    with pytest.raises(ImproperlySet, match="plain addresses"):
+        auditors({**mailing, "PROVENANCE_ANCHOR_MAIL": "one@audit.example\nBcc: evil@evil.example"})
+
+
+@pytest.mark.parametrize("missing", ["EMAIL_FROM", "EMAIL_URL_FILE"])
+def test_mail_needs_a_sender_and_a_relay(mailing, missing, home):
+    del mailing[missing]
+    with pytest.raises(ImproperlySet, match="no mail can be sent"):
+        auditors(mailing)
+    (finding,) = more_anchors(Installation.of({"PROVENANCE_HOME": str(home.root), **mailing}))
+    assert "Set EMAIL_FROM and EMAIL_URL_FILE" in finding.fix
+
+
+def test_the_sealer_knows_the_relay_only_when_it_mails(mailing, home):
+    there = {"PROVENANCE_HOME": str(home.root), **mailing}
+    assert Installation.of(there).environment("sealer")["EMAIL_URL_FILE"] == mailing["EMAIL_URL_FILE"]
+    del there["PROVENANCE_ANCHOR_MAIL"]
+    assert "EMAIL_URL_FILE" not in Installation.of(there).environment("sealer")
+    assert "EMAIL_URL_FILE" in Installation.of(there).environment("front")
+
+
+def test_doctor_says_where_checkpoints_go_besides(stamps, locked, mailing, home):
     environ = {
         "PROVENANCE_HOME": str(home.root),
         **stamps,
         **locked,
+        **mailing,
         "PROVENANCE_ANCHOR_COMMAND": "keep --token=hidden",
     }
     environ["PROVENANCE_WITNESSES"] = "https://witness.example/one witness.example+00+AA"
     found = list(more_anchors(Installation.of(environ)))
-    assert [finding.fix for finding in found] == [""] * 4
+    assert [finding.fix for finding in found] == [""] * 5
     said = "\n".join(finding.found for finding in found)
     for place in (
         "https://witness.example/one",
