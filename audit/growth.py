@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from audit.merkle import Frontier, tree_root
+from audit.merkle import HASH_BYTES, Frontier, tree_root
 from audit.notes import Checkpoint
 
 TILE_WIDTH = 256
 TILE_HEIGHT = 8
-HASH_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)

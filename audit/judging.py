@@ -73,6 +73,15 @@ def too_late(event: StoredEvent, ended: Mapping[str, UUID]) -> str:
     return f"{event.kid} had ended before it was stored" if last and event.id > last else ""
 
 
+def signed_body(text: str) -> dict[str, Any]:
+    """What the stored text of an event says; empty when somebody replaced it by what is no body."""
+    try:
+        body = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
 def is_told_when_made(event_id: str, at: Any) -> bool:
     """Whether the time that an event tells is the time in its id, within what clocks may differ by.
 

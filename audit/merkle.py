@@ -13,6 +13,7 @@ HASH_BYTES = 32
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 Node = tuple[int, int]
+PlacedNode = tuple[Node, bytes]
 ReadNode = Callable[[int, int], bytes]
 
 
@@ -45,7 +46,7 @@ class Frontier:
     size: int = 0
     hashes: list[bytes] = field(default_factory=list)
 
-    def append(self, leaves: Iterable[bytes]) -> Iterator[tuple[Node, bytes]]:
+    def append(self, leaves: Iterable[bytes]) -> Iterator[PlacedNode]:
         """Add leaf hashes; yields every inner node that became complete, in the order of its completion.
 
         Nothing is added but what is consumed: exhaust it.
@@ -64,12 +65,7 @@ class Frontier:
 
     def root(self) -> bytes:
         """The root of the tree so far."""
-        if not self.hashes:
-            return EMPTY_ROOT
-        root = self.hashes[-1]
-        for left in reversed(self.hashes[:-1]):
-            root = node_hash(left, root)
-        return root
+        return folded(self.hashes) if self.hashes else EMPTY_ROOT
 
     def to_bytes(self) -> bytes:
         """How it is stored beside its checkpoint, which knows the size."""
@@ -98,11 +94,29 @@ def subtrees(first: int, end: int) -> list[Node]:
 
 def range_root(read: ReadNode, first: int, end: int) -> bytes:
     """MTH of the leaves from `first` up to `end`, as one subtree of the RFC's recursion: `first` must begin one."""
-    hashes = [read(level, index) for level, index in subtrees(first, end)]
+    return folded([read(level, index) for level, index in subtrees(first, end)])
+
+
+def folded(hashes: Sequence[bytes]) -> bytes:
+    """The root over whole nodes that stand side by side, as `subtrees` names them."""
     root = hashes[-1]
     for left in reversed(hashes[:-1]):
         root = node_hash(left, root)
     return root
+
+
+def grown(edge: Sequence[PlacedNode], nodes: Iterable[PlacedNode]) -> list[PlacedNode]:
+    """The right edge of a tree with these nodes appended: two of one level and parent become it."""
+    found = list(edge)
+    for (level, index), value in nodes:
+        node = (level, index), value
+        while node[0][1] & 1:
+            (below, _left), left = found.pop()
+            if below != node[0][0]:
+                raise NotConsistent("the nodes do not fit together")
+            node = (below + 1, node[0][1] >> 1), node_hash(left, node[1])
+        found.append(node)
+    return found
 
 
 def inclusion_proof(read: ReadNode, index: int, size: int) -> list[bytes]:

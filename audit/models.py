@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from audit.governed import Governed
+from audit.judging import signed_body
 from audit.retention_classes import LONGEST_DAYS, RetentionClass
 from audit.taxonomy import Event
 from provenance.db import TenantForeignKey, TenantModel, TenantQuerySet
@@ -61,11 +62,7 @@ class AuditEvent(models.Model):
     @property
     def signed(self) -> dict[str, Any]:
         """The signed body, parsed. Empty for one that somebody replaced by what is no body: its proof says so."""
-        try:
-            body = orjson.loads(self.body)
-        except orjson.JSONDecodeError:
-            return {}
-        return body if isinstance(body, dict) else {}
+        return signed_body(self.body)
 
     @property
     def context(self) -> dict[str, Any]:

@@ -15,10 +15,10 @@ import orjson
 import psycopg
 
 from audit.expired_months import expired_leaves
-from audit.growth import HASH_BYTES, TILE_WIDTH
+from audit.growth import TILE_WIDTH
 from audit.judging import CHECKPOINT_PREFIX, COLUMNS, StoredEvent, checkpoint_entry, flaw, is_told_when_made
 from audit.key_register import End
-from audit.merkle import Node, leaf_hash, subtrees
+from audit.merkle import HASH_BYTES, PlacedNode, leaf_hash, subtrees
 from audit.notes import BadNote, Checkpoint, opened, parse_vkey, signed_note
 from audit.signing import MAC_PREFIX, SPEAKS_FOR_PEOPLE, KeyRing
 from audit.stored_details import Signed, StoredDetails
@@ -70,7 +70,7 @@ class Checked:
     details: int = 0
     erased: int = 0
     flaws: list[Flaw] = field(default_factory=list)
-    nodes: dict[int, list[tuple[Node, bytes]]] = field(default_factory=dict)
+    nodes: dict[int, list[PlacedNode]] = field(default_factory=dict)
     checkpoints: dict[int, bytes] = field(default_factory=dict)
 
 

@@ -19,7 +19,7 @@ from audit.anchors import Anchor, AnchorFailed, text_of
 from audit.epochs import Break, LogName, breaks, continued, first_event, followed, tree_over
 from audit.histories import broken
 from audit.key_register import ends_in, held_against
-from audit.merkle import NotConsistent, node_hash, range_root, subtrees
+from audit.merkle import NotConsistent, folded, grown, range_root, subtrees
 from audit.notes import BadNote, Checkpoint, LogSigner, opened
 from audit.ranges import ALIGNED_TO, MOST_FLAWS, RANGE_LEAVES, Checked, Flaw, Range, check
 from audit.signing import KeyRing
@@ -258,7 +258,7 @@ class Verification:
                 if size not in part.nodes:
                     # A leaf is missing, which is told; nothing after it can be held against a root.
                     return
-                if _root(_grown(edge, part.nodes[size])) != root:
+                if folded([node for _place, node in grown(edge, part.nodes[size])]) != root:
                     problem = f"the leaves up to {size} do not make the signed root; up to {good} they did"
                     # Where a leaf is known to be wrong, that is the place; else it is somewhere between the two.
                     place = min((each.index for each in report.flaws if good <= each.index < size), default=good)
@@ -267,9 +267,9 @@ class Verification:
                 good = size
             if part.range.end not in part.nodes:
                 return
-            edge = _grown(edge, part.nodes[part.range.end])
+            edge = grown(edge, part.nodes[part.range.end])
         report.size = parts[-1].range.end
-        report.root = _root(edge).hex()
+        report.root = folded([node for _place, node in edge]).hex()
         if good != report.size:
             report.flaws.append(
                 Flaw(report.size - 1, "checkpoint", f"the checkpoint at {report.size} is missing or does not verify")
@@ -405,30 +405,6 @@ def _of_break(one: Break) -> str:
 def _waiting(connection: psycopg.Connection[Any]) -> UUID | None:
     ((waiting,),) = connection.execute("SELECT waiting FROM audit.sealing()").fetchall()
     return UUID(str(waiting)) if waiting else None
-
-
-Edge = list[tuple[tuple[int, int], bytes]]
-
-
-def _grown(edge: Edge, nodes: Iterable[tuple[tuple[int, int], bytes]]) -> Edge:
-    """The right edge of the tree with these nodes appended: two of one level and parent become it."""
-    grown = list(edge)
-    for (level, index), value in nodes:
-        node = (level, index), value
-        while node[0][1] & 1:
-            (below, _left), left = grown.pop()
-            if below != node[0][0]:
-                raise NotConsistent("the nodes do not fit together")
-            node = (below + 1, node[0][1] >> 1), node_hash(left, node[1])
-        grown.append(node)
-    return grown
-
-
-def _root(edge: Edge) -> bytes:
-    root = edge[-1][1]
-    for _place, left in reversed(edge[:-1]):
-        root = node_hash(left, root)
-    return root
 
 
 # --- In the other processes ------------------------------------------------------------------------------------------

@@ -13,8 +13,7 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-import orjson
-
+from audit.judging import signed_body
 from audit.taxonomy import Event
 from provenance.canonical import canonical_json
 from provenance.ids import public_id
@@ -44,11 +43,7 @@ class Entry:
     @cached_property
     def said(self) -> dict[str, Any]:
         """The signed body; empty when it is none."""
-        try:
-            body = orjson.loads(self.body)
-        except orjson.JSONDecodeError:
-            return {}
-        return body if isinstance(body, dict) else {}
+        return signed_body(self.body)
 
     @property
     def action(self) -> str:

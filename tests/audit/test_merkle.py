@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,8 @@ from audit.merkle import (
     NotConsistent,
     check_consistency,
     consistency_proof,
+    folded,
+    grown,
     inclusion_proof,
     leaf_hash,
     node_hash,
@@ -122,3 +125,18 @@ def test_a_range_is_covered_by_whole_nodes(case):
     for nodes, start, stop in ((subtrees(0, first), 0, first), (subtrees(end, size), end, size)):
         covered = [number for level, index in nodes for number in range(index << level, (index + 1) << level)]
         assert covered == list(range(start, stop))
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=6))
+def test_an_edge_that_grows_by_the_nodes_of_one_range_after_another_has_the_root_of_the_tree(lengths):
+    ends = [sum(lengths[:number]) for number in range(len(lengths) + 1)]
+    leaves = leaves_of(ends[-1])
+    read, edge = reader(leaves), []
+    for first, end in pairwise(ends):
+        edge = grown(edge, [((level, index), read(level, index)) for level, index in subtrees(first, end)])
+        assert folded([node for _place, node in edge]) == mth(leaves[:end])
+
+
+def test_nodes_that_do_not_stand_side_by_side_make_no_edge():
+    with pytest.raises(NotConsistent):
+        grown([((0, 2), leaf_hash(b"2"))], [((1, 1), leaf_hash(b"23"))])
