@@ -1,4 +1,4 @@
-"""The page of what is kept: days of each class, and legal holds."""
+"""The page of what is kept: days of each class, legal holds, and where checkpoints are kept besides the database."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_safe
 
 from audit import names, retention
+from audit.condition import condition
 from audit.models import LegalHold
 from audit.retention_forms import DaysForm, HoldForm
 from provenance.actor import Actor
@@ -47,6 +48,7 @@ def _page_with(request: PageRequest, hold_form: HoldForm, status: int = 200) -> 
         "kept": retention.kept(request.actor),
         "holds": _shown(request.actor, list(retention.holds(request.actor).order_by("-pk")[:_LONGEST_LIST])),
         "hold_form": hold_form,
+        "places": condition().places,
         "may_change": request.actor.may(Permission.WORKSPACE_WRITE),
     }
     return render(request, "audit/retention.html", context, status=status)

@@ -85,8 +85,8 @@ class TimeStampAuthority:
         try:
             stamp: TimeStampResponse = decode_timestamp_response(answer)
             if stamp.status != PKIStatus.GRANTED:
-                said = "; ".join(stamp.status_string) or "it does not say why"
-                raise AnchorFailed(f"the authority refused, status {stamp.status}: {said[:200]}")
+                said = "; ".join(stamp.status_string)[:200].removesuffix(".") or "it does not say why"
+                raise AnchorFailed(f"the authority refused, status {stamp.status}: {said}")
             verifier = VerifierBuilder(nonce=request.nonce, roots=list(self.authorities)).build()
             verifier.verify_message(stamp, note.encode())
             at = stamp.tst_info.gen_time

@@ -10,7 +10,7 @@ from audit.models import LegalHold
 from audit.taxonomy import Event
 from provenance.db import enter
 from provenance.ids import public_id
-from tests import factories
+from tests import databases, factories
 from tests.browsing import browser, program
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -110,3 +110,20 @@ def test_another_tenants_hold_is_not_there(place):
     stranger = browser(factories.make_member(other, roles={"admin"}))
     address = f"/w/{other.slug}/audit/retention/holds/{public_id('hld', hold.pk)}/ask"
     assert stranger.post(address, {"reason": "r"}).status_code == 404
+
+
+def test_the_page_says_which_places_keep_checkpoints_and_which_do_not(place):
+    client, page = browser(factories.make_member(place, roles={"auditor"})), f"/w/{place.slug}/audit/retention/"
+    assert "No sealer has carried any yet." in client.get(page).text
+    with databases.admin() as owner:
+        owner.execute(
+            "INSERT INTO audit.status (subject, place, problem) VALUES ('sealer', '', ''),"
+            " ('time stamp authority', 'http://tsa.example/tsr', ''), ('bucket', 'https://a.example', 'it answered <403>')"
+        )
+    shown = client.get(page).text
+    rows = [
+        re.sub(r"<[^>]+>", " ", row) for row in shown.split('id="h-places"')[1].split("</section>")[0].split("<tr>")
+    ]
+    assert len(rows) == 4, "the head and two places: the sealer itself is none"
+    assert re.search(r"Bucket\s+https://a\.example\s+.*Takes none\s+.*it answered &lt;403&gt;, since", rows[2])
+    assert re.search(r"Time stamp authority\s+http://tsa\.example/tsr\s+.*Takes them", rows[3])
