@@ -7,15 +7,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
 
+from tests.fakes.certificates import CertificateAuthority
 from tests.fakes.http_server import Connection, HttpServer, Received, serving
 
 
@@ -29,11 +27,8 @@ class Authority:
 
 def authority(directory: Path, name: str = "127.0.0.1") -> Authority:
     """A new one, with a server of that address."""
-    ca_key, ca_name = ec.generate_private_key(ec.SECP256R1()), _name("receivers of the tests")
-    key = ec.generate_private_key(ec.SECP256R1())
-    ca = _certificate(ca_name, ca_key.public_key(), ca_name, ca_key, x509.BasicConstraints(ca=True, path_length=0))
-    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address(name))])
-    leaf = _certificate(_name(name), key.public_key(), ca_name, ca_key, address)
+    ca = CertificateAuthority("receivers of the tests")
+    leaf, key = ca.issue(name, x509.SubjectAlternativeName([x509.IPAddress(ip_address(name))]), critical=False)
     chain, private = directory / "chain.pem", directory / "key.pem"
     chain.write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
     private.write_bytes(
@@ -41,26 +36,7 @@ def authority(directory: Path, name: str = "127.0.0.1") -> Authority:
     )
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(chain, private)
-    return Authority(ca.public_bytes(serialization.Encoding.PEM).decode(), server)
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _certificate(subject, public_key, issuer, issuer_key, extension):
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(public_key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
-        .sign(issuer_key, hashes.SHA256())
-    )
+    return Authority(ca.certificate.public_bytes(serialization.Encoding.PEM).decode(), server)
 
 
 # --- Syslog ----------------------------------------------------------------------------------------------------------

@@ -4,14 +4,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from tests.fakes.certificates import CertificateAuthority
 from tests.fakes.http_server import Connection, HttpServer, Received, serving
 
 _CONFIG = """
@@ -72,12 +71,10 @@ class Authority:
 def stamping(directory: Path) -> Iterator[Authority]:
     """A new authority, listening."""
     directory.mkdir(parents=True, exist_ok=True)
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    usage = [ExtendedKeyUsageOID.TIME_STAMPING]
-    ca, name = _name("authority of the tests"), _name("time stamps")
-    root = _certificate(ca, ca_key.public_key(), ca, ca_key, (x509.BasicConstraints(ca=True, path_length=0), True))
-    leaf = _certificate(name, key.public_key(), ca, ca_key, (x509.ExtendedKeyUsage(usage), True))
-    (directory / "ca.pem").write_bytes(root.public_bytes(serialization.Encoding.PEM))
+    ca = CertificateAuthority("authority of the tests")
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
+    leaf, key = ca.issue("time stamps", usage, critical=True)
+    (directory / "ca.pem").write_bytes(ca.certificate.public_bytes(serialization.Encoding.PEM))
     (directory / "tsa.pem").write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
     plain = serialization.NoEncryption()
     pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
@@ -87,22 +84,3 @@ def stamping(directory: Path) -> Iterator[Authority]:
     authority.digests("sha256")
     with serving(authority.handle) as authority.server:
         yield authority
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _certificate(subject, public_key, issuer, issuer_key, extension):
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(public_key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(*extension)
-        .sign(issuer_key, hashes.SHA256())
-    )
