@@ -5,6 +5,7 @@ snapshot cannot be believed, by the leaves instead: whatever has none is not sea
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,11 +15,12 @@ import psycopg
 
 from audit import sealer_sql as sql
 from audit.clocks import CLOCK_TOLERANCE
-from audit.judging import StoredEvent
+from audit.glance import Row
 from audit.passes import Found, Snapshot, State
 from provenance.ids import uuid7_floor
 
 LOOK_BACK_SECONDS = 60
+ROWS_AT_ONCE = 256
 OVERLOOKED = timedelta(minutes=15)
 OVERLOOKED_AT_START = timedelta(days=1)
 """How far back it looks for events that were passed over: nobody but a superuser can make the sealer do so."""
@@ -46,11 +48,16 @@ class Backlog:
         if not overlooked:
             return found
         return Found(
-            [*found.events, *(StoredEvent._make(row[1:]) for row in overlooked[: self.most_events])],
+            [*found.events, *(Row._make(row[1:]) for row in overlooked[: self.most_events])],
             found.sealed_to,
             is_more=found.is_more,
             problem=f"{len(overlooked)} events were passed over, the first {overlooked[0][1]}",
         )
+
+    def events(self, connection: Connection, ids: Sequence[UUID]) -> list[Row]:
+        """These, whether they are sealed or not."""
+        with connection.cursor(binary=True) as cursor:
+            return [Row._make(row) for row in cursor.execute(sql.OF_IDS, {"ids": ids}).fetchall()]
 
     def leave(self, snapshot: Snapshot | None) -> None:
         """Remember the snapshot that was stored; None: somebody else may store another one now."""
@@ -78,13 +85,13 @@ class Backlog:
     def _committed_since(self, connection: Connection, sealed: Snapshot, now: Snapshot) -> Found:
         rows = self._rows(connection, sql.COMMITTED, sealed=sealed.xmax, now=now.xmax, running=list(sealed.running))
         if len(rows) <= self.most_events:
-            return Found([StoredEvent._make(row[1:]) for row in rows], now)
+            return Found([Row._make(row[1:]) for row in rows], now)
         # Whole transactions only: a snapshot can say "all below this one", and not "half of it".
         cut = sorted(row[0] for row in rows)[self.most_events]
         kept = [row for row in rows if row[0] < cut]
         if not kept:
             kept, cut = self._rows(connection, sql.OF_TRANSACTION, xid=cut), cut + 1
-        return Found([StoredEvent._make(row[1:]) for row in kept], sealed.advanced(now, cut), is_more=True)
+        return Found([Row._make(row[1:]) for row in kept], sealed.advanced(now, cut), is_more=True)
 
     def _overlooked(self, connection: Connection, sealed: Snapshot) -> list[tuple[Any, ...]]:
         """Rows that should be sealed by what the snapshot says and are not. Looked for once a minute."""
@@ -98,9 +105,11 @@ class Backlog:
     def _never_sealed(self, connection: Connection, now: Snapshot, problem: str = "") -> Found:
         rows = self._rows(connection, sql.NOT_SEALED)
         is_more = len(rows) > self.most_events
-        events = [StoredEvent._make(row[1:]) for row in rows[: self.most_events]]
+        events = [Row._make(row[1:]) for row in rows[: self.most_events]]
         return Found(events, None if is_more else now, is_more=is_more, is_anew=True, problem=problem)
 
     def _rows(self, connection: Connection, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        wanted = {**parameters, "most": self.most_events + 1}
         with connection.cursor(binary=True) as cursor:
-            return cursor.execute(statement, {**parameters, "most": self.most_events + 1}).fetchall()
+            # Row after row, so that Postgres sends the next ones while these are taken in.
+            return list(cursor.stream(statement, wanted, size=ROWS_AT_ONCE))

@@ -4,11 +4,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import itemgetter
 from typing import Any
-from uuid import UUID
 
-from audit.envelope import SignedEvent
-from audit.judging import StoredEvent
+from audit.glance import Row
 
 HEARTBEAT = timedelta(hours=1)
 """A log that has nothing to tell says so this often, so that silence means trouble."""
@@ -43,7 +42,7 @@ class Snapshot:
 class Found:
     """What a pass has to seal, and up to where everything is sealed after it; None: no further than before."""
 
-    events: list[StoredEvent]
+    events: list[Row]
     sealed_to: Snapshot | None
     is_more: bool = False
     is_anew: bool = False
@@ -77,10 +76,10 @@ class State:
         return cls(fence, Snapshot.parse(sealed), Snapshot.parse(now), Cluster(*clusters[:2]), Cluster(*clusters[2:]))
 
 
-def in_order(events: Sequence[StoredEvent]) -> list[StoredEvent]:
+def in_order(events: Sequence[Row]) -> list[Row]:
     """By their ids, so by time; but the changes of one object by its revisions, whatever the clocks of hosts say."""
-    ordered = sorted(events, key=lambda event: event.id.int)
-    slots: dict[tuple[str, str, UUID | None], list[int]] = defaultdict(list)
+    ordered = sorted(events, key=itemgetter(0))
+    slots: dict[tuple[str, str, str | None], list[int]] = defaultdict(list)
     for number, event in enumerate(ordered):
         if event.op != "read" and event.rev is not None:
             slots[event.object_type, event.object_id, event.run_id].append(number)
@@ -90,25 +89,3 @@ def in_order(events: Sequence[StoredEvent]) -> list[StoredEvent]:
         for number, event in zip(numbers, changes, strict=True):
             ordered[number] = event
     return ordered
-
-
-def stored(signed: SignedEvent) -> StoredEvent:
-    """An event as its row says it."""
-    return StoredEvent(
-        id=signed.id,
-        workspace_id=signed.workspace_id,
-        object_type=signed.object.type,
-        object_id=signed.object.id,
-        rev=signed.object.rev,
-        op=signed.object.op,
-        changed=list(signed.object.changed),
-        action=signed.action.value,
-        actor_id=signed.actor_id,
-        actor_type=signed.actor_type,
-        outcome=signed.outcome,
-        risk=signed.risk.value,
-        run_id=signed.run_id,
-        kid=signed.kid,
-        mac=signed.mac,
-        body=signed.body,
-    )

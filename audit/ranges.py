@@ -7,23 +7,22 @@ against the signed roots. Rows never leave the process that read them.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
 import orjson
 import psycopg
 
+from audit import glance
 from audit.expired_months import expired_leaves
+from audit.glance import Glance, leaf_of
 from audit.growth import TILE_WIDTH
-from audit.judging import CHECKPOINT_PREFIX, COLUMNS, StoredEvent, checkpoint_entry, flaw, is_told_when_made
+from audit.judging import CHECKPOINT_PREFIX, COLUMNS, StoredEvent, checkpoint_entry, flaw
 from audit.key_register import End
 from audit.merkle import HASH_BYTES, PlacedNode, leaf_hash, subtrees
 from audit.notes import BadNote, Checkpoint, opened, parse_vkey, signed_note
-from audit.signing import MAC_PREFIX, SPEAKS_FOR_PEOPLE, KeyRing
+from audit.signing import KeyRing
 from audit.stored_details import Signed, StoredDetails
-from audit.taxonomy import DECISIONS
-from provenance.actor import ActorKind
 
 RANGE_LEAVES = 1 << 14
 ALIGNED_TO = 1 << 12
@@ -153,10 +152,7 @@ def check_events(connection: psycopg.Connection[Any], keys: KeyRing, leaves: Lea
     wanted, places, hashes = found.range, leaves.places, leaves.hashes
     if not places:
         return
-    start, workspace = wanted.start, str(wanted.workspace_id) if wanted.workspace_id else None
-    # The hot loop: what is called in it would be a third of its time.
-    contexts = {kid: _Context.of(keys, kid, wanted.workspace_id) for kid in keys.roots}
-    prefix, loads, user = hashlib.sha256(b"\0" + MAC_PREFIX), orjson.loads, ActorKind.USER
+    start, seen = wanted.start, Glance(keys, wanted.workspace_id)
     doubtful: list[tuple[int, str]] = []
     bound: dict[str, Signed] = {}
     ends = wanted.ends
@@ -169,67 +165,19 @@ def check_events(connection: psycopg.Connection[Any], keys: KeyRing, leaves: Lea
                 # Whoever owns the database can take the key of the table away, and readers may find either.
                 doubtful.append((wanted_places[identity], identity))
             continue
-        leaf = prefix.copy()
-        leaf.update(body)
-        leaf.update(mac)
-        if leaf.digest() != hashes[place - start]:
+        if leaf_of(body, mac) != hashes[place - start]:
             found.flaws.append(Flaw(place, "leaf", "the leaf is not that of the event", identity))
-        context = contexts.get(kid)
-        if context is None:
+        said = seen.said(row)
+        if said is None:
             doubtful.append((place, identity))
             continue
-        try:
-            said = loads(body)
-            inner, outer = context.inner.copy(), context.outer.copy()
-            inner.update(body)
-            outer.update(inner.digest())
-            names, changed = said["changed"], row[13]
-            is_genuine = (
-                # Nobody waits for the answer here, so its time tells nothing.
-                outer.digest() == mac
-                and said["id"] == identity
-                and said["workspace"] == workspace
-                and is_told_when_made(identity, said["at"])
-                # Several at a time: looking each up and comparing it would be a quarter of all.
-                and _SAID(said) == row[3:7]
-                and _OF_OBJECT(said["object"]) == row[7:11]
-                and _OF_ACTOR(said["actor"]) == row[11:13]
-                and said["context"].get("run_id") == row[14]
-                and (changed == _EMPTY_ARRAY if names == [] else _words(changed) == names)
-                and (context.speaks or not (row[12] == user or row[4] in DECISIONS))
-            )
-            commitment = said["detail"]
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError):
-            is_genuine = False
-        if not is_genuine:
-            doubtful.append((place, identity))
-            continue
-        bound[identity] = place, commitment, row[4]
+        bound[identity] = place, said["detail"], row[4]
         if kid in ends and ends[kid].is_before(UUID(identity).bytes, place):
             found.flaws.append(Flaw(place, "key", f"{kid} had ended before it was signed", identity))
     found.events += len(wanted_places) - len(places)
     _judge(connection, keys, doubtful, found, bound)
     _check_details(connection, keys, bound, found)
     _look_for_missing(connection, keys, leaves, found)
-
-
-@dataclass(frozen=True, slots=True)
-class _Context:
-    """HMAC-SHA256 under one key up to where the body begins: to copy one is half of what making it costs."""
-
-    inner: Any
-    outer: Any
-    speaks: bool
-
-    @classmethod
-    def of(cls, keys: KeyRing, kid: str, workspace_id: UUID | None) -> "_Context | None":
-        key = keys.key(kid, workspace_id)
-        if key is None:
-            return None
-        padded = key.secret.ljust(hashlib.sha256().block_size, b"\0")
-        inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded) + MAC_PREFIX)
-        outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
-        return cls(inner, outer, kid.rpartition("-")[0] in SPEAKS_FOR_PEOPLE)
 
 
 def _judge(
@@ -361,32 +309,11 @@ def _levels(hashes: Sequence[bytes]) -> list[Sequence[bytes]]:
     return levels
 
 
-def _words(array: bytes) -> list[str]:
-    """A text[] in the binary form of Postgres: dimensions, flags, type, length, lower bound, elements."""
-    count, at, found = int.from_bytes(array[12:16]), 20, []
-    for _ in range(count):
-        size = int.from_bytes(array[at : at + 4])
-        found.append(array[at + 4 : at + 4 + size].decode())
-        at += 4 + size
-    return found
-
-
-# No dimension, no flag, and the type (25 is text).
-_EMPTY_ARRAY = bytes(11) + b"\x19"
 _LEAVES = """
 SELECT idx, hash, event_id::text FROM audit.leaf
 WHERE log_id = %(log)s AND idx >= %(start)s AND idx < %(end)s ORDER BY idx
 """
-# In the form in which the body has it, or as bytes: making values of it is what costs. `_SAID` and the two after it name
-# three runs of these columns.
-_EVENTS = """
-SELECT id::text, mac, textsend(body), kid, action, outcome, risk, object_type, object_id, rev, op, actor_id, actor_type,
-       array_send(changed), run_id::text
-FROM audit.event WHERE {log} AND id {which}
-"""
-_SAID = itemgetter("kid", "action", "outcome", "risk")
-_OF_OBJECT = itemgetter("type", "id", "rev", "op")
-_OF_ACTOR = itemgetter("id", "type")
+_EVENTS = f"SELECT {glance.COLUMNS} FROM audit.event WHERE {{log}} AND id {{which}}"  # noqa: S608  composed of constants
 _ONE = f"SELECT {COLUMNS} FROM audit.event WHERE id = %s"  # noqa: S608  composed of constants
 _NOTED = "SELECT instance_idx, note FROM audit.checkpoint WHERE instance_idx >= %s AND instance_idx < %s"
 _TILES = "SELECT n, data FROM audit.tile WHERE log_id = %s AND level = 0 AND n >= %s AND n < %s"

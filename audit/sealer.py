@@ -36,16 +36,17 @@ from audit.clocks import CLOCK_TOLERANCE
 from audit.couriers import Courier, note_status
 from audit.envelope import EventContext, insert_rows
 from audit.epochs import Break, breaks, origin_of
+from audit.glance import Glance, Row
 from audit.growth import Log
-from audit.judging import StoredEvent, flaw, too_late
+from audit.judging import flaw, too_late
 from audit.key_register import held_against
 from audit.lease import Lease, LostLease
 from audit.log_keys import LogKeys, log_signer
-from audit.passes import State, stored
+from audit.passes import State
 from audit.places import places_from_settings
 from audit.publishing import Publisher
 from audit.signing import KeyRing
-from audit.stored_logs import StoredLogs
+from audit.stored_logs import Judge, StoredLogs
 from audit.taxonomy import Event
 from provenance.ids import uuid7_floor
 from provenance.keyfiles import KeyRefused
@@ -198,10 +199,10 @@ class Sealer:
             raise NothingToContinue
         with connection.transaction():
             connection.execute("SELECT FROM audit.sealer WHERE fence = %s FOR UPDATE", [self._lease.fence])
-            events = [self._begin_anew(one, reason) for one in found]
-            self._append(events)
+            ids = [self._begin_anew(one, reason) for one in found]
+            self._append(self._backlog.events(connection, ids))
             # They are in their logs already: the next pass must look before it appends them again.
-            self._lease.keep(connection, sql.KEEP_LOOKING, newest=max(event.id for event in events))
+            self._lease.keep(connection, sql.KEEP_LOOKING, newest=max(ids))
         # So that what is published now is signed by a key that is being replaced as well.
         self.log_keys.register(connection, self.origin, self._tell_rotation)
         self.publish()
@@ -239,26 +240,35 @@ class Sealer:
 
     # --- Growing the logs ------------------------------------------------------------------------------------------
 
-    def _append(self, events: Sequence[StoredEvent]) -> None:
+    def _append(self, events: Sequence[Row]) -> None:
         if not events:
             return
         connection = self._open()
         ends = connection.execute(sql.ENDED_KEYS).fetchall()
         ended = {kid: uuid7_floor(at + CLOCK_TOLERANCE) for kid, at in ends}
 
-        def judge(event: StoredEvent) -> str:
-            return flaw(event, self.keys) or too_late(event, ended)
+        def judge_of(workspace_id: UUID | None) -> Judge:
+            glance = Glance(self.keys, workspace_id)
 
-        for log, flawed in self._logs.append(connection, events, judge):
+            def judge(row: Row) -> str:
+                if glance.said(row) and row.kid not in ended:
+                    return ""
+                event = row.event()
+                return flaw(event, self.keys) or too_late(event, ended)
+
+            return judge
+
+        for log, flawed in self._logs.append(connection, events, judge_of):
             self._announcer.tell_flaws(connection, log, flawed)
 
-    def _begin_anew(self, one: Break, reason: str) -> StoredEvent:
+    def _begin_anew(self, one: Break, reason: str) -> UUID:
+        """Open the log's next epoch and tell it; the event that tells it, stored and not sealed."""
         log = self._logs.begin_epoch(self._open(), one.workspace_id, one.next_epoch)
         facts = {"problem": one.problem, "reason": reason}
         context = EventContext(continues=one.continues)
         signed = self._announcer.signed(Event.AUDIT_EPOCH_STARTED, log, facts, context=context)
         self._open().execute(*insert_rows([signed]))
-        return stored(signed)
+        return signed.id
 
     def _tell_rotation(self, facts: dict[str, Any]) -> None:
         self._announcer.tell(self._open(), Event.AUDIT_KEY_ROTATED, self._log(None), facts)

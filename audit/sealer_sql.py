@@ -1,6 +1,6 @@
 """What the sealer says to Postgres, one statement for each thing it does."""
 
-from audit.judging import COLUMNS
+from audit.glance import COLUMNS
 from audit.timeline_schema import SYSTEM, TIMELINE
 
 TAKE_LEASE = """
@@ -32,12 +32,13 @@ SELECT xid::text::bigint, {COLUMNS} FROM audit.event WHERE xid = %(xid)s::text::
 OVERLOOKED = f"""
 SELECT xid::text::bigint, {COLUMNS} FROM audit.event
 WHERE id >= %(since)s AND xid < %(sealed)s::text::xid8 AND xid <> ALL (%(running)s::int8[]::text[]::xid8[])
-  AND {_CANDIDATE} AND NOT EXISTS (SELECT FROM audit.leaf WHERE leaf.event_id = event.id) ORDER BY id LIMIT %(most)s
+  AND {_CANDIDATE} AND NOT EXISTS (SELECT FROM audit.leaf WHERE leaf.event_id = event.id) ORDER BY event.id LIMIT %(most)s
 """  # noqa: S608  composed of constants
 NOT_SEALED = f"""
 SELECT 0::bigint, {COLUMNS} FROM audit.event
-WHERE NOT EXISTS (SELECT FROM audit.leaf WHERE leaf.event_id = event.id) ORDER BY id LIMIT %(most)s
+WHERE NOT EXISTS (SELECT FROM audit.leaf WHERE leaf.event_id = event.id) ORDER BY event.id LIMIT %(most)s
 """  # noqa: S608  composed of constants
+OF_IDS = f"SELECT {COLUMNS} FROM audit.event WHERE id = ANY (%(ids)s)"  # noqa: S608  composed of constants
 EDGES = """
 SELECT pg_postmaster_start_time(), clock_timestamp(), (SELECT id FROM audit.event ORDER BY id DESC LIMIT 1)
 """

@@ -14,22 +14,25 @@ import psycopg
 
 from audit import sealer_sql as sql
 from audit.epochs import origin_of
+from audit.glance import Row, leaf_of
 from audit.growth import TILE_WIDTH, Log, Tile, unfinished_tiles
-from audit.judging import StoredEvent, checkpoint_entry, event_entry
+from audit.judging import checkpoint_entry
 from audit.merkle import Frontier, leaf_hash
 from audit.notes import Checkpoint
 from audit.passes import in_order
 
 Connection = psycopg.Connection[Any]
-Judge = Callable[[StoredEvent], str]
-"""What is wrong with an event; empty when it is genuine."""
+Judge = Callable[[Row], str]
+"""What is wrong with an event of a log; empty when it is genuine."""
+JudgeOf = Callable[[UUID | None], Judge]
+"""The judge of the log of that workspace."""
 
 
 class Flawed(NamedTuple):
     """An event that does not verify, and where in its log it stands now."""
 
     at: int
-    event: StoredEvent
+    event: Row
     problem: str
 
 
@@ -79,24 +82,25 @@ class StoredLogs:
         self._logs.clear()
 
     def append(
-        self, connection: Connection, events: Sequence[StoredEvent], judge: Judge
+        self, connection: Connection, events: Sequence[Row], judge_of: JudgeOf
     ) -> list[tuple[Log, list[Flawed]]]:
         """Append events, at least one, to their logs, and the new checkpoints of workspaces to the log of the instance.
 
         The logs in which something does not verify, each with what that is: it is in the log all the same.
         """
-        by_log: dict[UUID | None, list[StoredEvent]] = defaultdict(list)
+        by_log: dict[str | None, list[Row]] = defaultdict(list)
         for event in in_order(events):
             by_log[event.workspace_id].append(event)
-        own: list[StoredEvent] = by_log.pop(None, [])
-        logs = {workspace_id: self.log(connection, workspace_id) for workspace_id in by_log}
+        own: list[Row] = by_log.pop(None, [])
+        logs = {name: self.log(connection, UUID(name)) for name in by_log if name}
         instance = self.log(connection, None)
         first = instance.size + len(own)
         # Judging while the rows are sent, so that Postgres stores leaves meanwhile.
         with connection.cursor() as cursor, cursor.copy(sql.COPY_LEAVES) as leaves:
-            leaves.set_types(["int8", "int8", "bytea", "uuid"])
-            grown = [_grow(leaves, log, by_log[workspace_id], judge) for workspace_id, log in logs.items()]
-            root = _grow(leaves, instance, own, judge, [one.checkpoint.text for one in grown])
+            # A uuid goes as the bytes that it is in the binary protocol.
+            leaves.set_types(["int8", "int8", "bytea", "bytea"])
+            grown = [_grow(leaves, log, by_log[name], judge_of(log.workspace_id)) for name, log in logs.items()]
+            root = _grow(leaves, instance, own, judge_of(None), [one.checkpoint.text for one in grown])
         noted = [(root, None), *((one, number) for number, one in enumerate(grown, start=first))]
         with connection.cursor() as cursor:
             cursor.executemany(sql.STORE_TILE, [_tile_row(one.log, tile) for one, _idx in noted for tile in one.tiles])
@@ -104,18 +108,16 @@ class StoredLogs:
         return [(one.log, one.flawed) for one, _idx in noted if one.flawed]
 
 
-def _grow(
-    leaves: psycopg.Copy, log: Log, events: Sequence[StoredEvent], judge: Judge, texts: Sequence[str] = ()
-) -> _Growth:
+def _grow(leaves: psycopg.Copy, log: Log, events: Sequence[Row], judge: Judge, texts: Sequence[str] = ()) -> _Growth:
     """Add leaves to one log: its events, and then checkpoints of others."""
     hashes: list[bytes] = []
     flawed: list[Flawed] = []
     for index, event in enumerate(events, start=log.size):
         if problem := judge(event):
             flawed.append(Flawed(index, event, problem))
-        value = leaf_hash(event_entry(event.body.encode(), event.mac))
+        value = leaf_of(event.body, event.mac)
         hashes.append(value)
-        leaves.write_row((log.id, index, value, event.id))
+        leaves.write_row((log.id, index, value, bytes.fromhex(event.id.replace("-", ""))))
     for index, text in enumerate(texts, start=log.size + len(events)):
         value = leaf_hash(checkpoint_entry(text))
         hashes.append(value)

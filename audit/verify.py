@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from functools import lru_cache, partial, reduce
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 try:
     from cryptography.exceptions import InvalidSignature
@@ -68,8 +68,7 @@ _INDEX = re.compile(rb'\{"idx":(0|[1-9]\d{0,14}),')
 _EVENT = re.compile(rb'\{"idx":\d+,"kid":"([a-z]+-\d+)","mac":"([0-9a-f]{64})","leaf":"([0-9a-f]{8})","body":(".*")\}')
 _DETAIL = re.compile(rb'\{"idx":\d+,"event_id":"([0-9a-f-]{36})","salt":"([0-9a-f]{64})","media_type":"application/json","erased_at":null,"body":(".*")\}')  # fmt: skip
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-NEWEST_AND_YOUNG = """SELECT max(substr(what, 1, 12)), min(CASE WHEN substr(what, 1, 12) > ? THEN idx END)
-FROM seen WHERE op IN (?, ?)"""
+AGES = "SELECT max(substr(what,1,12)), min(CASE WHEN substr(what,1,12) > ? THEN idx END) FROM seen WHERE op IN (?, ?)"
 ALARMS = "SELECT idx FROM seen WHERE op = ? LIMIT ?"
 TWICE = "SELECT max(idx) FROM seen WHERE op IN (?, ?) GROUP BY what HAVING count(*) > 1"
 CHANGES = "SELECT * FROM seen WHERE op NOT IN (?, ?, ?, ?) ORDER BY what, idx"
@@ -521,8 +520,7 @@ class Bundle(Report):
         return self
 
     def stream(self, name: str) -> io.BufferedReader:
-        member: Any = self.zip.open(name)
-        return io.BufferedReader(member, JOB_BYTES)
+        return io.BufferedReader(cast("Any", self.zip.open(name)), JOB_BYTES)
 
     def lines(self, name: str) -> Iterator[tuple[int, bytes]]:
         """The numbered lines of a member, one in memory; those whose number does not rise are noted and left out."""
@@ -573,7 +571,7 @@ class Bundle(Report):
         """No event twice, and of each object revision after revision. The newest time, and the first that cannot have expired."""
         now = min(milliseconds(self.said["created_at"]), int(datetime.now(UTC).timestamp() * 1000))
         oldest, is_whole = b"%012x" % max(0, now - SEVEN_YEARS_MS), self["first"] == self["omitted"] == 0
-        newest, young = table.execute(NEWEST_AND_YOUNG, (oldest, EVENT, ALARM)).fetchone()
+        newest, young = table.execute(AGES, (oldest, EVENT, ALARM)).fetchone()
         self["alarms"] = [row[0] for row in table.execute(ALARMS, (ALARM, MAX_FINDINGS))]
         for (index,) in table.execute(TWICE, (EVENT, ALARM)):
             self.add("duplicate", "the same event stands in the log twice", index)

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from audit.envelope import insert_rows
+from audit.glance import Row
 from audit.lease import LostLease
 from audit.passes import Snapshot, in_order
 from audit.services import Target, record
@@ -307,11 +308,9 @@ def test_a_log_that_is_silent_for_an_hour_says_that_it_is_alive():
 
 
 def test_changes_of_an_object_stand_in_the_order_of_its_revisions_whatever_clocks_say():
-    from audit.judging import StoredEvent
-
     def event(number, rev, op="update", object_id="a"):
-        values = dict.fromkeys(StoredEvent._fields) | {"object_type": "x", "object_id": object_id, "rev": rev, "op": op}
-        return StoredEvent(**(values | {"id": UUID(int=number)}))
+        values = dict.fromkeys(Row._fields) | {"object_type": "x", "object_id": object_id, "rev": rev, "op": op}
+        return Row(**(values | {"id": str(UUID(int=number))}))
 
     given = [event(1, 2), event(2, 1, "insert"), event(3, 7, object_id="b"), event(4, 3), event(5, 9, "read")]
     assert [(found.object_id, found.rev) for found in in_order(given)] == [

@@ -9,8 +9,8 @@ import pytest
 from audit.anchors import DirectoryAnchor
 from audit.epochs import LogName
 from audit.fsck import Fsck
+from audit.glance import _words
 from audit.notes import LogSigner
-from audit.ranges import _words
 from audit.verification import Wanted
 from tests import databases
 from tests.attacks.log import plant, told_by
@@ -387,3 +387,11 @@ def test_arrays_are_read_as_postgres_sends_them(words):
     with databases.login("web") as connection, connection.cursor(binary=True) as cursor:
         raw = cursor.execute("SELECT array_send(%s::text[])", [words]).fetchone()[0]
     assert _words(bytes(raw)) == words
+
+
+@pytest.mark.parametrize("array", ["{{a},{b}}", "{NULL}", "{a,NULL}", "{{a,NULL}}"])
+def test_an_array_that_is_no_list_of_words_is_never_what_an_event_says(array):
+    """Read as if it were one, the bounds of a second dimension could be made to spell the signed names."""
+    with databases.login("web") as connection, connection.cursor(binary=True) as cursor:
+        raw = bytes(cursor.execute("SELECT array_send(%s::text[])", [array]).fetchone()[0])
+    assert _words(raw) == [raw.hex()]
