@@ -1,4 +1,4 @@
-"""A governed table of the tests' own, so that the guard is tested by itself and not through some app."""
+"""A governed table of the tests' own, so that the guard is tested by itself and not through some app; and a bundle of it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +9,12 @@ from django.db import models
 from audit.anchors import DirectoryAnchor
 from audit.governed import Governed
 from audit.guard import Grant, GuardTable, TenantTable
+from audit.services import Target, record
 from audit.taxonomy import Event
+from provenance.db import enter
 from tests import databases
+from tests.audit import sealing
+from tests.audit.bundles import exported, mac_keys, public_keys
 from tests.audit.old_months import drop_months
 
 __all__ = ["drop_months"]
@@ -62,3 +66,41 @@ def probe(_probe_table: None) -> type[Probe]:
 def anchor(tmp_path: Path) -> DirectoryAnchor:
     """A directory outside of the database that keeps checkpoints."""
     return DirectoryAnchor(tmp_path / "anchor")
+
+
+@pytest.fixture
+def history(probe, workspace, admin):
+    """A row that was created, changed and removed, and something that only was read; sealed."""
+    with enter(workspace.id):
+        row = probe(workspace_id=workspace.id, name="one")
+        row.save()
+        record(actor=admin, event=Event.AGENT_CREATED, target=row, detail={"name": 'ö "one"\n\x07', "share": 0.5})
+        row.name = "two"
+        row.save()
+        record(actor=admin, event=Event.AGENT_UPDATED, target=row, detail={"before": {"name": "one"}})
+        row.delete()
+        record(actor=admin, event=Event.AGENT_RETIRED, target=row)
+        record(actor=admin, event=Event.SECRET_ACCESSED, target=Target("secret", 'x"\\ö\x07'), reason="because")
+    sealing.seal()
+    return row
+
+
+@pytest.fixture
+def bundle(history, auditor, tmp_path):
+    """Everything that is sealed."""
+    sealing.seal()
+    with enter(auditor.workspace_id):
+        return exported(auditor, tmp_path)
+
+
+@pytest.fixture
+def key(bundle, workspace, tmp_path):
+    """The log's public key."""
+    return public_keys(workspace.id, tmp_path)
+
+
+@pytest.fixture
+def macs(bundle, workspace, tmp_path):
+    """The workspace's MAC keys."""
+    with enter(workspace.id):
+        return mac_keys(workspace.id, tmp_path)

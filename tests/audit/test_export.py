@@ -3,17 +3,14 @@
 import io
 import json
 import sys
-from base64 import b64encode
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import call_command
 
 from audit.bundles import DamagedLog
 from audit.exports import export_bundle, export_instance, export_keys
-from audit.log_keys import log_signer
 from audit.proofs import AnotherLog, NotYetSealed, event_proof
 from audit.selectors import EventFilters
 from audit.services import Target, record
@@ -21,62 +18,20 @@ from audit.taxonomy import Event
 from audit.tree import django_tree
 from provenance.db import enter
 from provenance.errors import Invalid, PermissionDenied
-from provenance.home import Home
-from tests import databases
 from tests.audit import bundles, sealing
 from tests.audit.bundles import (
     bodies,
     exported,
     kinds,
     lines,
-    mac_keys,
     members,
     memory,
     public_keys,
     verified,
     verified_apart,
 )
-from tests.audit.keys import forget_rotations
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def history(probe, workspace, admin):
-    """A row that was created, changed and removed, and something that only was read; sealed."""
-    with enter(workspace.id):
-        row = probe(workspace_id=workspace.id, name="one")
-        row.save()
-        record(actor=admin, event=Event.AGENT_CREATED, target=row, detail={"name": 'ö "one"\n\x07', "share": 0.5})
-        row.name = "two"
-        row.save()
-        record(actor=admin, event=Event.AGENT_UPDATED, target=row, detail={"before": {"name": "one"}})
-        row.delete()
-        record(actor=admin, event=Event.AGENT_RETIRED, target=row)
-        record(actor=admin, event=Event.SECRET_ACCESSED, target=Target("secret", 'x"\\ö\x07'), reason="because")
-    sealing.seal()
-    return row
-
-
-@pytest.fixture
-def bundle(history, auditor, tmp_path):
-    """Everything that is sealed."""
-    sealing.seal()
-    with enter(auditor.workspace_id):
-        return exported(auditor, tmp_path)
-
-
-@pytest.fixture
-def key(bundle, workspace, tmp_path):
-    """The log's public key."""
-    return public_keys(workspace.id, tmp_path)
-
-
-@pytest.fixture
-def macs(bundle, workspace, tmp_path):
-    """The workspace's MAC keys."""
-    with enter(workspace.id):
-        return mac_keys(workspace.id, tmp_path)
 
 
 def index_of(path, action):
@@ -413,78 +368,6 @@ class TestTheLogOfTheInstance:
     def test_people_do_not_export_it(self, workspace, admin):
         with pytest.raises(PermissionDenied, match="on the host"):
             export_instance(actor=admin, out=memory(), source=None)
-
-
-class TestCommands:
-    @pytest.fixture
-    def host(self, settings, tmp_path):
-        """What the sealer's commands are given; the log's keys are replaced once, after what was sealed before."""
-        seeds = {"checkpoint-1": b"e" * 32, "checkpoint-2": b"f" * 32, "instance-1": b"m" * 32}
-        texts = {kid: b64encode(seed).decode() for kid, seed in seeds.items()}
-        settings.LOG_SEEDS = SimpleNamespace(again=lambda: texts)
-        settings.LOG_ANCHOR = tmp_path / "anchor"
-        settings.SEALER_DATABASE_URL = databases.role_url("sealer")
-        settings.AUDIT_MAC_KEYS = {"sealer-1": Home.locate().read_key("mac-sealer")}
-        yield
-        forget_rotations()
-
-    def test_a_bundle_of_a_workspace_is_made_on_the_host(self, bundle, workspace, key, tmp_path, events):
-        path = tmp_path / "host.zip"
-        call_command("audit_export", workspace.slug, str(path), stdout=io.StringIO())
-        assert lines(path)[: len(lines(bundle))] == lines(bundle)
-        assert verified(path, "--key", key)[0] == 0
-        with enter(workspace.id):
-            assert events(Event.AUDIT_EXPORTED)[-1].actor_id == "audit_export"
-
-    def test_what_exists_is_not_written_over_and_nothing_half_made_stays(self, workspace, tmp_path):
-        path = tmp_path / "host.zip"
-        with pytest.raises(CommandError, match="sealed yet"):
-            call_command("audit_export", workspace.slug, str(path))
-        assert not path.exists()
-        path.write_text("mine")
-        with pytest.raises(CommandError, match="exists"):
-            call_command("audit_export", workspace.slug, str(path))
-        assert path.read_text() == "mine"
-
-    @pytest.mark.parametrize("name", ["audit_export", "audit_keys", "audit_vkeys"])
-    def test_a_place_where_no_file_can_be_made_is_said_in_a_sentence(self, workspace, tmp_path, name, events):
-        named = str(workspace.id) if name == "audit_vkeys" else workspace.slug
-        with pytest.raises(
-            CommandError, match=r"No file can be made in .*/nowhere: there is no such directory"
-        ) as refused:
-            call_command(name, named, str(tmp_path / "nowhere" / "file"))
-        assert refused.value.returncode == 1
-        with pytest.raises(CommandError, match="is a directory; name a file in it"):
-            call_command(name, named, str(tmp_path))
-        with enter(workspace.id):
-            assert not events(Event.AUDIT_EXPORTED)
-
-    def test_an_older_checkpoint_that_is_not_there_is_said_before_anything_is_made(self, workspace, tmp_path):
-        path = tmp_path / "host.zip"
-        with pytest.raises(CommandError, match=r"The older checkpoint .* cannot be read"):
-            call_command("audit_export", workspace.slug, str(path), "--since", str(tmp_path / "older.note"))
-        assert not path.exists()
-
-    def test_public_keys_are_of_a_workspace_that_is_named_by_its_id(self, tmp_path):
-        with pytest.raises(CommandError, match="no id of a workspace") as refused:
-            call_command("audit_vkeys", "acme", str(tmp_path / "acme.pub"))
-        assert "at the end of the log's name" in str(refused.value)
-
-    def test_one_file_of_public_keys_verifies_bundles_from_before_and_after_a_rotation(
-        self, bundle, workspace, auditor, host, tmp_path
-    ):
-        """M112: whoever kept a bundle from before is not told that nobody signed it."""
-        with sealing.sealer(signer=log_signer()) as one:
-            while one.work():
-                pass
-        with enter(workspace.id):
-            after = exported(auditor, tmp_path, "after.zip")
-        public = tmp_path / "log.pub"
-        call_command("audit_vkeys", str(workspace.id), str(public), stdout=io.StringIO())
-        newer, older = ("+".join(key.split("+", 2)[:2]) for key in public.read_text().split())
-        assert verified(bundle, "--key", public)[1]["signed_by"] == [older]
-        code, report = verified(after, "--key", public)
-        assert (code, newer in report["signed_by"]) == (0, True)
 
 
 def test_the_verifier_shares_no_code_with_the_writer():
