@@ -210,7 +210,7 @@ def service(installation: Installation) -> Iterator[Finding]:
         "service", problem or f"ready at {installation.url}", f"look into {installation.home.logs}" if problem else ""
     )
     for warning in [] if problem else warnings(installation):
-        yield Finding("log", warning, f"look into {installation.home.logs / 'sealer.log'}")
+        yield Finding("warning", warning, f"{installation.home.logs / 'sealer.log'} may say more")
 
 
 def keys(installation: Installation) -> Iterator[Finding]:

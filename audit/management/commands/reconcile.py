@@ -76,17 +76,13 @@ class Command(BaseCommand):
                 # Row security is for tenants; who holds all rows against the log must see all of them.
                 connection.execute(f"SET ROLE {OWNER}")
                 report = reconcile(connection, keys, tables=[known[name] for name in names], progress=self._progress)
-                timeline = timelines.here(connection)
-                if reason and timeline.is_reconciled:
-                    self.stderr.write(f"The timeline {timeline.name} is reconciled already; the reason is not kept.")
-                elif reason and not report.altered:
-                    timeline = _marked(connection, keys, timeline, reason)
+                timeline, said = _settled(connection, keys, report, reason)
         except psycopg.Error as error:
             raise CommandError(f"Nothing was compared: {told(error)}", returncode=NOT_CHECKED) from error
         _tell(report)
         seconds = time.monotonic() - started
-        write = _as_json if options["json"] else _as_text
-        self.stdout.write(write(report, timeline, seconds))
+        text = _as_json(report, timeline, seconds) if options["json"] else _as_text(report, seconds, said)
+        self.stdout.write(text)
         if report.altered:
             sys.exit(DIFFERS)
 
@@ -95,9 +91,20 @@ class Command(BaseCommand):
             self.stderr.write(f"\r\x1b[K{table}: {rows:,} rows", ending="")
 
 
-def _marked(connection: psycopg.Connection[Any], keys: KeyRing, timeline: Timeline, reason: str) -> Timeline:
-    """The timeline once it is marked. That it continues what was published is the sealer's to find out."""
+def _settled(
+    connection: psycopg.Connection[Any], keys: KeyRing, report: Report, reason: str | None
+) -> tuple[Timeline, str]:
+    """The timeline, marked if there is a reason for it and every row is right; and what there is to say of it."""
+    timeline = timelines.here(connection)
+    if timeline.is_reconciled:
+        return (
+            timeline,
+            f"The timeline {timeline.name} is reconciled already; the reason is not kept." if reason else "",
+        )
+    if not reason or report.altered:
+        return timeline, _WHAT_TO_DO.format(timeline.name)
     if not timeline.is_sealed:
+        # Whether it continues what was published is the sealer's to find out.
         raise CommandError(
             f"Every row is what the log says, and the timeline {timeline.name} is not reconciled: no sealer has gone on "
             "here yet. Start it; when it refuses, `./manage.py status` says why and what to do. Then run this again.",
@@ -106,7 +113,8 @@ def _marked(connection: psycopg.Connection[Any], keys: KeyRing, timeline: Timeli
     timelines.mark_reconciled(
         connection, keys, timeline, reason=f"{reason.strip()} (by {getpass.getuser()} on the host)"
     )
-    return replace(timeline, is_reconciled=True)
+    marked = replace(timeline, is_reconciled=True)
+    return marked, f"The timeline {timeline.name} is reconciled: tools that must be called once are called again."
 
 
 def _tell(report: Report) -> None:
@@ -156,7 +164,7 @@ def _as_json(report: Report, timeline: Timeline, seconds: float) -> str:
     return json.dumps(whole, indent=2)
 
 
-def _as_text(report: Report, timeline: Timeline, seconds: float) -> str:
+def _as_text(report: Report, seconds: float, said: str) -> str:
     lines = [
         f"{table} {item.row.id} (revision {item.row.rev}): {item.problem}"
         for table, item in report.findings[:MOST_SHOWN]
@@ -173,6 +181,6 @@ def _as_text(report: Report, timeline: Timeline, seconds: float) -> str:
     if report.expired:
         lines.append(f"{report.expired:,} rows could not be compared: their events left the log after seven years.")
     lines.append(f"{report.altered:,} differ from the log." if report.altered else "Every row is what the log says.")
-    if not timeline.is_reconciled:
-        lines.append(_WHAT_TO_DO.format(timeline.name))
+    if said:
+        lines.append(said)
     return "\n".join(lines)
