@@ -14,6 +14,7 @@ import json
 import os
 import re
 import sqlite3
+import struct
 import sys
 import zipfile
 from collections import Counter, deque
@@ -24,7 +25,7 @@ from datetime import UTC, datetime
 from functools import lru_cache, partial, reduce
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 try:
     from cryptography.exceptions import InvalidSignature
@@ -50,12 +51,13 @@ SEVEN_YEARS_MS, CLOCK_TOLERANCE_MS = 7 * 365 * 86_400_000, 300_000
 LEAST_LINE_BYTES, MAX_LINE_BYTES, MAX_BODY_BYTES, MAX_STREAMED_BYTES = 64, 262_144, 8192, 64 * 1024**3
 MAX_SMALL_BYTES, MAX_RATIO, MAX_DETAIL_RATIO, MAX_INTEGER = 1_114_112, 100, 1100, 2**53 - 1
 MAX_SIGNATURES, MAX_ROTATIONS, MAX_FINDINGS, MAX_WORDS = 64, 64, 100, 300
-JOB_BYTES, LEAVES_MORE, PARALLEL_BYTES = 1_048_576, 65_536, 16 * 1024**2
+JOB_BYTES, LEAVES_MORE, PARALLEL_BYTES, LARGE = 1_048_576, 65_536, 16 * 1024**2, 2**32 - 1
 # What a broken line raises; of what else broken shapes raise there is no end, and the verifier ends with a sentence.
 MALFORMED, BROKEN = (ValueError, TypeError, LookupError, AttributeError, RecursionError), Exception
 
 NUMBER, ZONE = "(0|[1-9][0-9]{0,14})", r"(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)"
-_ORIGIN = re.compile(r"(.+)/(?:instance|([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}))(?:/e([2-9]|[1-9][0-9]{1,8}))?")
+UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_ORIGIN = re.compile(rf"(.+)/(?:instance|({UUID}))(?:/e([2-9]|[1-9][0-9]{{1,8}}))?")
 _VKEY = re.compile(r"([^\s+]+)\+([0-9a-f]{8})\+(\S+)")
 _CHECKPOINT = re.compile(rf"([^\n]+)\n{NUMBER}\n([A-Za-z0-9+/]{{43}}=)\n")
 _ROTATION = re.compile(r"(provenance-rotation-v1\n(.*)\n(.*)\n(.*)\n(.*)\n)(.*)\n")
@@ -63,11 +65,10 @@ _RANGE = re.compile(rf"provenance-range-proof@v1\nrange{3 * f' {NUMBER}'}\n((?:l
 _TLOG = re.compile(rf"c2sp.org/tlog-proof@v1\n(?:extra (\S+)\n)?index {NUMBER}\n((?:\S+\n)*)\n(.*)", re.DOTALL)
 _TIME = re.compile(rf"20\d\d-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{{6}})?{ZONE}", re.ASCII)
 # The end of a zip, with or without its large form: a directory of less than 64 KiB, and nothing after it (T30).
-_END = re.compile(rb"(?:PK\x06\x06.{36}..\0{6}.{8}PK\x06\x07.{16}|(?!PK\x06\x06).{56}(?!PK\x06\x07).{20})PK\x05\x06.{8}..\0\0.{4}\0\0", re.DOTALL)  # fmt: skip
+_END = re.compile(rb"(?:PK\x06\x06.{36}..\0{6}.{8}PK\x06\x07.{16}(?=.{16}\xff{4})|(?!PK\x06\x06).{56}(?!PK\x06\x07).{20})PK\x05\x06.{8}..\0\0.{4}\0\0", re.DOTALL)  # fmt: skip
 _INDEX = re.compile(rb'\{"idx":(0|[1-9]\d{0,14}),')
 _EVENT = re.compile(rb'\{"idx":\d+,"kid":"([a-z]+-\d+)","mac":"([0-9a-f]{64})","leaf":"([0-9a-f]{8})","body":(".*")\}')
-_DETAIL = re.compile(rb'\{"idx":\d+,"event_id":"([0-9a-f-]{36})","salt":"([0-9a-f]{64})","media_type":"application/json","erased_at":null,"body":(".*")\}')  # fmt: skip
-_UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_DETAIL = re.compile(rb'\{"idx":\d+,"event_id":"[0-9a-f-]{36}","salt":"[0-9a-f]{64}","media_type":"application/json","erased_at":null,"body":"[^"\\]*+(?:\\.[^"\\]*+)*+"\}')  # fmt: skip
 AGES = "SELECT max(substr(what,1,12)), min(CASE WHEN substr(what,1,12) > ? THEN idx END) FROM seen WHERE op IN (?, ?)"
 ALARMS = "SELECT idx FROM seen WHERE op = ? LIMIT ?"
 TWICE = "SELECT max(idx) FROM seen WHERE op IN (?, ?) GROUP BY what HAVING count(*) > 1"
@@ -95,6 +96,7 @@ Line = tuple[bytes, bytes, bytes, str, dict[str, Any]]  # text, MAC (none: a che
 Leaf = tuple[int, bytes, bytes]  # its index, with line and detail, or without a line and with its hash, if it is there
 Row = tuple[bytes, int, int, bytes]  # an event's id or a changed object, index, the object's revision, what was done
 Finding = tuple[str, str, int]
+Said = re.Match[bytes]
 Seen = tuple[Nodes, Counter[str], list[Finding], list[Row]]  # of leaves; no nodes where one is unknown
 Found = TypeVar("Found")
 
@@ -220,8 +222,7 @@ def check_note(note: str, keys: list[Key], held: MacKeys, report: Report) -> Che
     demand(lines and is_note, "The checkpoint is no signed note.")
     checkpoint, known, (owner, macs) = Checkpoint.parse(f"{text}\n"), {str(key): key for key in keys}, held
     whose = demand(_ORIGIN.fullmatch(checkpoint.origin), f"{checkpoint.origin[:200]!r} names no log there can be.")
-    words = f"The MAC keys are those of {owner}, and this is the log of {whose[2] or 'instance'}."
-    demand(not macs or owner == (whose[2] or "instance"), words)
+    demand(not macs or owner == (whose[2] or "instance"), f"The MAC keys are those of {owner}: this is another log.")
     report.update(origin=checkpoint.origin, workspace=whose[2], epoch=int(whose[3] or 1))
     report.update(size=checkpoint.size, root=checkpoint.root.hex(), signed_by=[])
     missing = {key.material[0] for key in keys if key.name == checkpoint.origin} or {ED25519}
@@ -328,7 +329,7 @@ def read_line(line: bytes, *, is_of_instance: bool) -> Line:
     return event["body"].encode(), bytes.fromhex(event["mac"]), event["kid"].encode(), event["leaf"], columns
 
 
-def read_body(text: bytes) -> re.Match[bytes]:
+def read_body(text: bytes) -> Said:
     """What a body of version 1 in canonical form says. Raises ValueError."""
     found = _BODY.fullmatch(text) if len(text) <= MAX_BODY_BYTES else None
     said = demand(found, "its body is not one of version 1 in canonical form, of at most 8,192 bytes")
@@ -366,21 +367,12 @@ def look_at(log: MacKeys, leaves: list[Leaf]) -> Seen:
 
 
 @lru_cache
-def begun_mac(key: bytes) -> tuple[Any, Any]:
-    """HMAC-SHA256 up to where an event begins (RFC 2104): to copy it costs a third of what making it does."""
-    inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in key.ljust(64, b"\0"))) for pad in (0x36, 0x5C))
-    inner.update(MAC_PREFIX)
-    return inner, outer
+def begun_mac(key: bytes) -> hmac.HMAC:
+    """HMAC-SHA256 up to where an event begins: to copy it costs less than making it does."""
+    return hmac.new(key, MAC_PREFIX, "sha256")
 
 
-def mac_of(key: bytes, text: bytes) -> Any:
-    inner, outer = begun_mac(key)
-    (inner := inner.copy()).update(text)
-    (outer := outer.copy()).update(inner.digest())
-    return outer.digest()
-
-
-def problems(log: MacKeys, line: Line, said: re.Match[bytes]) -> Iterator[tuple[str, str]]:
+def problems(log: MacKeys, line: Line, said: Said) -> Iterator[tuple[str, str]]:
     """What is wrong with one event by itself: kind and words."""
     (workspace, macs), (text, mac, kid, _hint, columns) = log, line
     if said["kid"] != kid or (said["workspace"] or b"").decode() != (workspace or ""):
@@ -396,35 +388,29 @@ def problems(log: MacKeys, line: Line, said: re.Match[bytes]) -> Iterator[tuple[
     if macs and kid not in macs:
         newer = "it is newer than these keys, or not of this workspace; ask for them anew (./manage.py audit_keys)"
         yield "unknown key", f"no key {kid.decode()} was given: {newer}"
-    elif macs and mac_of(macs[kid], text) != mac:
-        yield "bad mac", "the event was not signed by a holder of the key"
+    elif macs:
+        (made := begun_mac(macs[kid]).copy()).update(text)
+        if made.digest() != mac:
+            yield "bad mac", "the event was not signed by a holder of the key"
 
 
 def told_erased(text: bytes, index: int) -> list[Row]:
     """Of which events the details went, by the detail of an event that tells; nothing by words that no process uses."""
-    try:
+    with suppress(*MALFORMED):
         ids = loaded(text.decode())["events"]
-    except MALFORMED:
-        return []
-    named = [name for name in ids if isinstance(name, str) and _UUID.fullmatch(name)] if isinstance(ids, list) else []
-    return [(name.replace("-", "").encode(), index, 0, TOLD) for name in named]
+        named = [name for name in ids if isinstance(name, str) and re.fullmatch(UUID, name) and isinstance(ids, list)]
+        return [(name.replace("-", "").encode(), index, 0, TOLD) for name in named]
+    return []
 
 
-def detail_problems(
-    said: re.Match[bytes], line: bytes, counts: Counter[str], rows: list[Row], index: int
-) -> Iterator[str]:
+def detail_problems(said: Said, line: bytes, counts: Counter[str], rows: list[Row], index: int) -> Iterator[str]:
     """What is wrong with an event's detail; `rows` takes that it is gone, or of which ones it tells so."""
     if bool(line) != bool(said["detail"]):
         yield "it has a detail, and its signed text none, or the other way round"
     elif line:
         counts["details"] += 1
-        if (found := _DETAIL.fullmatch(line)) and found[1] == said["id"]:  # most: the quick way
-            data = json.loads(found[3].decode()).encode()
-            if hmac.digest(bytes.fromhex(found[2].decode()), data, "sha256").hex().encode() != said["detail"]:
-                yield "it is not the detail that was signed"
-            rows += told_erased(data, index) if said["action"] == ERASING else []
-            return
-        form = "body_base64" if "body_base64" in (detail := loaded(line.decode())) else "body"
+        detail = json.loads(line) if _DETAIL.fullmatch(line) else loaded(line.decode())  # most: the quick way
+        form = "body_base64" if "body_base64" in detail else "body"
         same = {"event_id": said["id"].decode(), "media_type": "application/json"}
         if detail.keys() != {*same, "idx", form, "salt", "erased_at"} or same != {name: detail[name] for name in same}:
             yield "its detail is of another event or kind, or has other fields"
@@ -460,17 +446,33 @@ def parse_manifest(text: str) -> dict[str, Any]:
     return said
 
 
+def end_of(opened: Any, member: zipfile.ZipInfo, place: int) -> int:
+    """Where a member ends that begins at this place under what the directory says of it, so that every reader reads it."""
+    sizes, name = (member.compress_size, member.file_size), member.filename.encode()
+    opened.fp.seek(place)
+    head = opened.fp.read(50 + len(name))
+    small = struct.pack("<LLHH", *(min(size, LARGE) for size in sizes), len(name), 0) + name
+    large = b"\xff" * 8 + struct.pack("<HH", len(name), 20) + name + struct.pack("<HHQQ", 1, 16, *reversed(sizes))
+    form = next((form for form in (small, large) if head[18:].startswith(form)), b"")
+    is_it = head[:4] == b"PK\3\4" and head[6:10] == struct.pack("<HH", member.flag_bits, member.compress_type)
+    is_alone = place == member.header_offset and not member.comment and member.extra[:2] in {b"", b"\1\0"}
+    demand(form and is_it and is_alone, f"{member.filename} is not alone at its place: readers may differ on it.")
+    return place + 18 + len(form) + member.compress_size
+
+
 class Bundle(Report):
     """The report of a bundle while it is made, step by step. Raises ValueError when it is none."""
 
-    def __init__(self, opened: zipfile.ZipFile, given: list[Key], held: MacKeys, since: str, *, trust: bool) -> None:
+    def __init__(self, opened: Any, given: list[Key], held: MacKeys, since: str, *, trust: bool) -> None:
         super().__init__()
         self.update(dict.fromkeys(COUNTED, 0), alarms=[], left_out=[], rotations_followed=[])
         self.zip, self.macs, names = opened, held[1], opened.namelist()
         is_bundle = len({*names}) == len(names) and MEMBERS <= {*names} <= MEMBERS | {"consistency.proof"}
         hint = " That is an evidence pack: its bundle.zip is the bundle." if "bundle.zip" in names else ""
         demand(is_bundle, f"A bundle holds {sorted(MEMBERS)}, each once, and this one {names[:12]}.{hint}")
+        place = 0
         for name, member in zip(names, opened.infolist(), strict=True):
+            place = end_of(opened, member, place)
             ratio = MAX_DETAIL_RATIO if name == "details.jsonl" else MAX_RATIO
             most = min(
                 MAX_STREAMED_BYTES if name in STREAMED else MAX_SMALL_BYTES, ratio * (member.compress_size + 100)
@@ -478,6 +480,7 @@ class Bundle(Report):
             is_packed = member.compress_type in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} and not member.flag_bits & 1
             is_fine = is_packed and member.external_attr >> 28 in {0, 8} and member.file_size <= most  # a file, to Unix
             demand(is_fine, f"{name} is encrypted, packed in another way, no plain file, or too large.")
+        demand(place == opened.start_dir, "Something stands before the directory of the zip that it does not tell of.")
         self.texts = {name: opened.read(name).decode() for name in names if name not in STREAMED}
         self.hashes = {name: hashlib.sha256(self.texts.get(name, "").encode()) for name in names}
         shown = [Key.parse(line) for line in self.texts["vkeys"].removesuffix("\n").split("\n")]
@@ -514,17 +517,13 @@ class Bundle(Report):
         self.check_older()
         digests = {name: sha256.hexdigest() for name, sha256 in self.hashes.items() if name != "MANIFEST.json"}
         found = {name: self[name] for name in (*COUNTS, "origin", "workspace", "epoch")} | {"files": digests}
-        for name, value in found.items():
-            said = self.said[name]
-            self.add("manifest", f"{name} is {said} in the manifest, and {value} was found", unless=said == value)
+        for name, value in [(name, value) for name, value in found.items() if value != self.said[name]]:
+            self.add("manifest", f"{name} is {self.said[name]} in the manifest, and {value} was found")
         return self
-
-    def stream(self, name: str) -> io.BufferedReader:
-        return io.BufferedReader(cast("Any", self.zip.open(name)), JOB_BYTES)
 
     def lines(self, name: str) -> Iterator[tuple[int, bytes]]:
         """The numbered lines of a member, one in memory; those whose number does not rise are noted and left out."""
-        last, lines = self.span.first - 1, self.stream(name)
+        last, lines = self.span.first - 1, io.BufferedReader(self.zip.open(name), JOB_BYTES)
         while line := lines.readline(MAX_LINE_BYTES + 1):
             self.hashes[name].update(line)
             demand(line.endswith(LF), f"{name} ends within a line, or has one of more than {MAX_LINE_BYTES} bytes.")
@@ -538,7 +537,7 @@ class Bundle(Report):
     def jobs(self, old: int) -> Iterator[list[Leaf]]:
         """The leaves in pieces that fit into memory, one ending at `old`; what is missing or too much is noted."""
         span, sha256 = self.span, self.hashes["omitted.bin"]
-        events, details, omitted = self.lines("events.jsonl"), self.lines("details.jsonl"), self.stream("omitted.bin")
+        events, details, omitted = self.lines("events.jsonl"), self.lines("details.jsonl"), self.zip.open("omitted.bin")
         (event, line), (about, detail), lost, first_lost = next(events), next(details), 0, sys.maxsize
         job, size = list[Leaf](), 0
         for index in range(span.first, span.end):
@@ -646,8 +645,8 @@ def check_proof(text: str, keys: list[Key], held: MacKeys, event: bytes) -> Repo
 
 def small(path: Path | None) -> str:
     """A file that is read whole; nothing if none is named."""
-    is_small = not path or (path.is_file() and path.stat().st_size <= MAX_SMALL_BYTES)
-    demand(is_small, f"{path} is not there, or no file of at most {MAX_SMALL_BYTES} bytes.")
+    size = path.stat().st_size if path and path.is_file() else 0
+    demand(not path or 0 < size <= MAX_SMALL_BYTES, f"{path} is not there, empty, or too large to be one.")
     return path.read_bytes().decode() if path else ""
 
 

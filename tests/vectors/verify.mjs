@@ -107,8 +107,10 @@ function canonical(value) {
 function readZip(zip) {
   const end = zip.length - 22;
   if (end < 0 || zip.readUInt32LE(end) !== 0x06054b50) throw new Unusable("the zip does not end with its directory");
+  if (end > 20 && zip.readUInt32LE(end - 20) === 0x07064b50) throw new Unusable("a zip of the large form is not read here");
   const count = zip.readUInt16LE(end + 10);
-  let at = zip.readUInt32LE(end + 16);
+  let [at, next] = [zip.readUInt32LE(end + 16), 0];
+  const directory = at;
   const members = new Map();
   for (let number = 0; number < count; number++) {
     if (zip.readUInt32LE(at) !== 0x02014b50) throw new Unusable("the directory is broken");
@@ -122,6 +124,15 @@ function readZip(zip) {
     if (size > Math.min(STREAMED.has(name) ? LARGEST : 1_114_112, ratio * (packed + 100))) throw new Unusable(`${name} is too large`);
     if (flags & 1 || (method !== 0 && method !== 8) || ![0, 8].includes(kind)) throw new Unusable(`${name} is encrypted, packed by a method that no bundle has, or no plain file`);
     const start = local + 30 + zip.readUInt16LE(local + 26) + zip.readUInt16LE(local + 28);
+    const about = zip.subarray(at + 46 + nameLength, at + 46 + nameLength + extra);
+    const own = zip.subarray(local + 30 + nameLength, start);
+    const sizes = own.length === 20 ? [12, 4].map((offset) => Number(own.readBigUInt64LE(offset))) : [18, 22].map((offset) => zip.readUInt32LE(local + offset));
+    const isLarge = own.length === 20 && own.readUInt32LE(0) === 0x00100001 && zip.readBigUInt64LE(local + 18) === 2n ** 64n - 1n;
+    const isAlone = local === next && comment === 0 && (extra === 0 || about.readUInt16LE(0) === 1) && zip.readUInt32LE(local) === 0x04034b50
+      && zip.subarray(local + 6, local + 10).equals(zip.subarray(at + 8, at + 12)) && zip.subarray(local + 30, local + 30 + nameLength).toString() === name
+      && (own.length === 0 || isLarge) && sizes[0] === packed && sizes[1] === size;
+    if (!isAlone) throw new Unusable(`${name} is not alone where the directory says it is, or another is beside it`);
+    next = start + packed;
     const data = zip.subarray(start, start + packed);
     const unpacked = method === 8 ? inflateRawSync(data, { maxOutputLength: size + 1 }) : data;
     if (unpacked.length !== size) throw new Unusable(`${name} is not as large as it says`);
@@ -129,6 +140,7 @@ function readZip(zip) {
     members.set(name, unpacked);
     at += 46 + nameLength + extra + comment;
   }
+  if (next !== directory) throw new Unusable("something stands before the directory");
   const names = [...members.keys()].filter((name) => name !== "consistency.proof").sort();
   if (names.join() !== [...MEMBERS].sort().join()) throw new Unusable("these are not the members of a bundle");
   return members;
