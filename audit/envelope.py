@@ -58,7 +58,8 @@ class ObjectFacts:
 class EventContext:
     """Where it happened. `action_id` pairs a before with its after.
 
-    `action_digest` is the digest of the one call that an approval asks for, allows or is used for (T05). `continues`:
+    `tool`: the id of the tool that is called, which the object, a call of it, does not say. `action_digest` is the digest
+    of the one call that an approval asks for, allows or is used for (T05). `continues`:
     the published checkpoint that a new epoch of a log follows, and how much of it was kept.
     """
 
@@ -66,6 +67,7 @@ class EventContext:
     step: str = ""
     workflow_version: str = ""
     agent_version: str = ""
+    tool: UUID | None = None
     action_id: UUID | None = None
     action_digest: str = ""
     request_id: str = ""
@@ -80,6 +82,7 @@ class EventContext:
             "step": self.step,
             "workflow_version": self.workflow_version,
             "agent_version": self.agent_version,
+            "tool": str(self.tool) if self.tool else "",
             "action_id": str(self.action_id) if self.action_id else "",
             "action_digest": self.action_digest,
             "request": self.request_id,

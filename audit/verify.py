@@ -80,7 +80,7 @@ FROM seen WHERE op IN (?1, ?2) GROUP BY what) WHERE gone > ifnull(told, -1)"""
 _FIELDS = rb"""\{"action":"(?P<action>TEXT)","actor":\{"id":"TEXT","type":"(?P<actor>user|agent|system|integration)","via":"TEXT"\},
 "at":"(?P<at>20\d\d-\d\d-\d\dT\d\d:\d\d:[0-5]\d\.\d{6}Z)","changed":\[(?:"TEXT"(?:,"TEXT")*+)?\],
 "context":\{<action_digest><action_id><agent_version>(?:"continues":\{"kept":NUMBER(?:,"origin":"TEXT","root":"HASH","size":NUMBER)?\}NEXT)?
-(?:"data_tier":NUMBERNEXT)?<environment><request><run_id><step><workflow_version>\},"detail":(?:null|"(?P<detail>HASH)"),"gap":NUMBER,
+(?:"data_tier":NUMBERNEXT)?<environment><request><run_id><step><tool><workflow_version>\},"detail":(?:null|"(?P<detail>HASH)"),"gap":NUMBER,
 "id":"(?P<id>[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})","kid":"(?P<kid>[a-z]+-[1-9]\d*)",
 "object":\{"id":"(?P<object>TEXT)","op":"(?P<op>read|insert|update|delete)","rev":(?P<rev>(?<="read","rev":)null|NUMBER),"type":"(?P<type>TEXT)"\},
 "on_behalf_of":"TEXT","outcome":"(?:success|failure|blocked|pending|unknown)","risk":"(?:low|medium|high|critical)",

@@ -65,6 +65,8 @@ class Scribe:
     agent_label: str
     call_id: UUID
     tool_name: str
+    # None where the agent named a tool that does not exist.
+    tool_id: UUID | None
     agent_version: str = ""
     data_tier: int | None = None
     digest: str = ""
@@ -94,6 +96,7 @@ class Scribe:
                 step=run.step if run else "",
                 workflow_version=run.workflow_version if run else "",
                 agent_version=self.agent_version,
+                tool=self.tool_id,
                 action_id=self.call_id,
                 action_digest=self.digest,
                 request_id=self.caller.request_id,

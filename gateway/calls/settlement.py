@@ -112,6 +112,7 @@ class Settlement:
             agent_label=agent.title if agent else "",
             call_id=row["id"],
             tool_name=row["tool_name"],
+            tool_id=row["tool_id"],
         )
 
         async def work(connection: Connection) -> tuple[None, Sequence[SignedEvent]]:

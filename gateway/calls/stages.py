@@ -68,6 +68,7 @@ class Asked:
             agent_label=self.agent.title if self.agent else "",
             call_id=self.request.call_id,
             tool_name=self.request.tool,
+            tool_id=self.tool.id if self.tool else None,
             agent_version=str(self.version.id) if self.version else "",
             data_tier=self.tool.facts.data_tier if self.tool else None,
             digest=digest,

@@ -40,7 +40,7 @@ def test_the_verifier_takes_every_body_that_is_written(actor, about, step, chang
         event=Event.RUN_STARTED,
         target=ObjectFacts(type="run", id=about, rev=7, op="update", changed=sorted(set(changed))),
         workspace_id=WORKSPACE,
-        context=EventContext(step=step, data_tier=3),
+        context=EventContext(step=step, tool=WORKSPACE, data_tier=3),
     )
     said = verify.read_body(event.body.encode())
     assert said["action"] == b"run.started"

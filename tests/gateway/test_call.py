@@ -21,6 +21,8 @@ def test_an_allowed_call_reaches_the_server_and_is_recorded_before_and_after(ech
     assert detail(injected)["secret"] == "up-token"
     called = [detail(event)["actor_label"] for event in (before, injected, after)]
     assert called == ["Helper"] * 3, "an agent is called by its title, as everywhere in the log"
+    tool = str(echo.tools["up.echo"].pk)
+    assert [event.context["tool"] for event in (before, injected, after)] == [tool] * 3, "also when labels are erased"
 
 
 def test_the_same_id_again_gives_the_stored_result_and_calls_nothing(echo, fake):
