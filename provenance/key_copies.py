@@ -16,7 +16,7 @@ from provenance.children import SUPERVISOR_RECORD
 from provenance.home import Home, replace_text, write_once
 from provenance.keyfiles import KeyRefused
 from provenance.processes import Installation
-from provenance.terminal import complain, say
+from provenance.terminal import complain, place_problem, say
 
 
 class Refused(Exception):
@@ -72,7 +72,7 @@ def _back_up(path: Path, to: Path) -> None:
     keys = home.all_keys()
     if not keys:
         raise Refused(f"There are no keys in {home.keys}.")
-    public = to.read_text("ascii")
+    public = _read(to, "The public part of the recovery key", "./manage.py new_recovery_key makes one: FILE.pub.")
     sealed = recovery.seal(recovery.Copy(keys, home.log_origin(), recovery.now()), public)
     _write_new(path, sealed)
     try:
@@ -92,7 +92,12 @@ def _restore(path: Path, key: Path, *, replace: bool) -> None:
     from provenance import recovery  # noqa: PLC0415  see above
 
     home = Home.locate().ensure()
-    copy = recovery.open_copy(path.read_text("utf-8"), keyfiles.read(key, is_named=True))
+    sealed = _read(path, "The copy", "./manage.py backup_keys made it.")
+    try:
+        private = keyfiles.read(key, is_named=True)
+    except FileNotFoundError:
+        raise Refused(f"The recovery key {key} is not there. Name its private part, which is kept offline.") from None
+    copy = recovery.open_copy(sealed, private)
     there = {name: home.key_path(name).read_text("ascii").strip() for name in copy.keys if home.key_path(name).exists()}
     differ = sorted(name for name, text in there.items() if text != copy.keys[name])
     other_name = home.log_origin_file.exists() and home.log_origin() != copy.log_origin
@@ -135,6 +140,8 @@ def _write_new(path: Path, text: str) -> None:
         raise Refused(
             f"{path} is in the data directory {home.root}: whoever takes that would have both. Name another place."
         )
+    if hindrance := place_problem(path):
+        raise Refused(hindrance)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
@@ -143,6 +150,15 @@ def _write_new(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(descriptor)
+
+
+def _read(path: Path, what: str, origin: str) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise Refused(f"{what}, {path}, is no text. {origin}") from None
+    except OSError as problem:
+        raise Refused(f"{what}, {path}, cannot be read: {problem.strerror}. {origin}") from None
 
 
 def _tell(name: str, facts: Mapping[str, object]) -> str:

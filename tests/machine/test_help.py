@@ -43,6 +43,17 @@ def test_help_for_one_command_is_that_commands_own(home):
     assert "--fake" in ask(home, "help", "migrate").stdout
 
 
+@pytest.mark.parametrize(
+    "name", sorted({path.stem for path in CHECKOUT.glob("*/management/commands/[a-z]*.py")} - {"migrate"})
+)
+def test_help_for_a_command_of_ours_tells_of_it_and_not_of_django(home, name):
+    home.ensure_keys()
+    told = ask(home, name, "--help")
+    assert told.returncode == 0
+    generic = {"--settings", "--pythonpath", "--traceback", "--no-color", "--verbosity", "--skip-checks"}
+    assert not {word for word in generic if word in told.stdout}
+
+
 def test_a_mistyped_command_gets_the_nearest_one_and_our_list(home):
     for variables in ({}, {"PROVENANCE_ENV": "production"}):
         told = ask(home, "statsu", **variables)
@@ -63,7 +74,7 @@ def test_a_command_of_an_installed_package_still_runs(home):
 
 
 def test_the_list_names_every_command_of_ours_and_the_readme_names_the_list():
-    in_apps = {path.stem for path in CHECKOUT.glob("*/management/commands/*.py")} - {"__init__", "seed_demo"}
+    in_apps = {path.stem for path in CHECKOUT.glob("*/management/commands/*.py")} - {"__init__", "seed_demo", "migrate"}
     assert {name.replace("-", "_") for name in answers.SUMMARIES} == set(COMMANDS) | in_apps
     readme = (CHECKOUT / "README.md").read_text()
     assert [name for name in answers.SUMMARIES if f"`{name}" not in readme and f"manage.py {name}" not in readme] == []

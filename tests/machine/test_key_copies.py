@@ -72,6 +72,25 @@ def test_neither_is_written_over_another_file_or_into_the_data_directory(copied,
         assert (inside.returncode, "is in the data directory" in inside.stderr) == (1, True)
 
 
+def test_a_file_that_is_not_there_is_named_with_what_makes_it(copied, tmp_path):
+    nowhere = tmp_path / "missing" / "file"
+    for arguments, said in (
+        (
+            ("backup_keys", tmp_path / "new", "--to", nowhere),
+            f"public part of the recovery key, {nowhere}, cannot be read",
+        ),
+        (("backup_keys", nowhere, "--to", tmp_path / "recovery.pub"), f"No file can be made in {nowhere.parent}"),
+        (("new_recovery_key", nowhere), f"No file can be made in {nowhere.parent}"),
+        (("restore_keys", nowhere, "--key", tmp_path / "recovery"), f"The copy, {nowhere}, cannot be read"),
+        (("restore_keys", tmp_path / "copy", "--key", nowhere), str(nowhere)),
+    ):
+        done = ask(*arguments, home=copied)
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert "Errno" not in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
 def test_keys_that_differ_stay_unless_one_says_so_and_then_they_are_put_aside(copied, tmp_path):
     old = held(copied)
     other = "b" + old["mac-web"][1:] if old["mac-web"][0] != "b" else "c" + old["mac-web"][1:]

@@ -108,7 +108,7 @@ class Migration(migrations.Migration):
         Grant("workspaces_control", web="select, insert, update", gateway="select", worker="select"),
         TenantTable("workspaces_blob"),
         Grant("workspaces_blob", web="select, insert", gateway="select, insert", worker="select, insert"),
-        DefinerFunction("public.workspaces_of_slug(text)", _WORKSPACE_OF_SLUG, execute_by=["web"]),
+        DefinerFunction("public.workspaces_of_slug(text)", _WORKSPACE_OF_SLUG, execute_by=["web", "sealer"]),
         DefinerFunction("public.workspaces_membership_of_slug(uuid, text)", _MEMBERSHIP_OF_SLUG, execute_by=["web"]),
         DefinerFunction("public.workspaces_memberships_of(uuid)", _MEMBERSHIPS_OF, execute_by=["web"]),
         DefinerFunction(

@@ -2,16 +2,17 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from agents.selectors import agent_detail
 from agents.services import resume_agent
+from provenance.command import OurCommand
 from provenance.db import enter, workspace_of
 from provenance.errors import ProvenanceError
 from workspaces.host import member_on_host
 
 
-class Command(BaseCommand):
+class Command(OurCommand):
     """Resume an agent as a member who may."""
 
     help = "Let a suspended agent act again, as a member who may give trust."

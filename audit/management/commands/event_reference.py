@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
 
 from audit.reference import event_reference
+from provenance.command import OurCommand
 
 
-class Command(BaseCommand):
+class Command(OurCommand):
     """Write the page anew."""
 
     help = "Write docs/event-reference.md from audit/taxonomy.py."

@@ -2,17 +2,18 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from audit.months import month_floors
 from audit.retention import expire_month
 from audit.retention_schema import YEARS_KEPT
+from provenance.command import OurCommand
 from provenance.db import database_now
 from provenance.ids import uuid7_time
 
 
-class Command(BaseCommand):
+class Command(OurCommand):
     """Without a month: every one that may go. What the database refuses stays, and the command says why and ends with 1."""
 
     help = "Let months of the log go whose seven years are over; their proofs go on holding."

@@ -5,17 +5,18 @@ from typing import Any
 
 import psycopg
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from audit.fsck import Fsck
 from audit.management.refusals import told
+from provenance.command import OurCommand
 from provenance.postgres.names import signed_in
 from provenance.terminal import Bar
 
 COULD_NOT = 2
 
 
-class Command(BaseCommand):
+class Command(OurCommand):
     """Look at every tree and name what is not as it must be."""
 
     help = "Hold leaves, tiles and checkpoints of the log against each other. Ends with 1 when something does not fit."

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import psycopg
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
 from audit import timelines
@@ -26,6 +26,7 @@ from audit.signing import KeyRing
 from audit.taxonomy import Event
 from audit.timelines import Timeline
 from provenance.actor import Actor
+from provenance.command import OurCommand
 from provenance.db import enter
 from provenance.postgres.names import signed_in
 
@@ -40,7 +41,7 @@ _WHAT_TO_DO = (
 )
 
 
-class Command(BaseCommand):
+class Command(OurCommand):
     """Exit code 0: every row is what the log says. 1: some are not, and are named. 2: it could not be checked."""
 
     help = "Hold every governed row against the log. Exit code 1 when rows differ, 2 when it could not be checked."

@@ -4,12 +4,13 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import Error as DatabaseError
 
 from audit import rotation
 from audit.log_keys import REREAD_SECONDS
 from provenance.actor import Actor
+from provenance.command import OurCommand
 from provenance.errors import ProvenanceError
 from provenance.held_keys import PROCESSES, HeldKeys
 from provenance.home import HomeError
@@ -18,7 +19,7 @@ from provenance.keyfiles import KeyRefused
 WHOSE = "whose key; all: of every process; log: the ones that sign checkpoints"
 
 
-class Command(BaseCommand):
+class Command(OurCommand):
     """One process after the other. What was done before a failure stays done, and running it again goes on."""
 
     help = "Replace the keys under which processes sign events (every 90 days, or at once when one may have leaked)."

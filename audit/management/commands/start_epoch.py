@@ -4,16 +4,17 @@ import getpass
 import time
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from audit.lease import LEASE_SECONDS, LostLease
 from audit.notes import BadNote
 from audit.sealer import NothingToContinue, Sealer, from_settings
+from provenance.command import OurCommand
 
 PAUSE_SECONDS = 0.5
 
 
-class Command(BaseCommand):
+class Command(OurCommand):
     """Start a new epoch of every log that does not continue what was published of it."""
 
     help = "Begin every log anew that does not continue what was published of it. Only after a restore, on the host."

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from audit.anchors import readable
 from audit.envelope import EventContext, ObjectFacts, build, insert_rows
@@ -22,6 +22,7 @@ from audit.sealer import Sealer, from_settings
 from audit.taxonomy import Event
 from audit.verification import Report, Verification, Wanted
 from provenance.actor import Actor
+from provenance.command import OurCommand
 from provenance.home import Home, replace_text
 from provenance.readiness import problems
 from provenance.terminal import Bar
@@ -30,7 +31,7 @@ COULD_NOT = 2
 MOST_TOLD = 20
 
 
-class Command(BaseCommand):
+class Command(OurCommand):
     """Verify, say what was found, and put into the log that it was done."""
 
     help = (

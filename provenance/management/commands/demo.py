@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from provenance.command import OurCommand
 from provenance.home import Home
 from provenance.management.demo import report, seed_file
 from provenance.management.demo.report import Outcome
@@ -16,11 +17,10 @@ from provenance.management.demo.story import on_stage
 from provenance.terminal import place_problem
 
 
-class Command(BaseCommand):
+class Command(OurCommand):
     """Play the demo's story. Exit code 0 when every step went as it should, else 1."""
 
     help = "Play the story of the demo workspace through HTTP and check every step; `up` must be running."
-    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """The command line."""

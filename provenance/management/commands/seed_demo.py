@@ -4,9 +4,10 @@ import argparse
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from gateway.errors import UpstreamError
+from provenance.command import OurCommand
 from provenance.home import Home, replace_text
 from provenance.management.demo import seed_file
 from provenance.management.demo.seeding import NotADemo, seed_demo
@@ -15,12 +16,10 @@ from provenance.management.demo.waiting import NobodyIsAsked, wait_for_approval
 LONGEST_WAIT_SECONDS = 60.0
 
 
-class Command(BaseCommand):
+class Command(OurCommand):
     """Fill the demo workspace. A second time changes nothing."""
 
     help = "Fill the demo workspace with people, agents, tools, workflows and two runs; a second time changes nothing."
-    # The walls are checked by what serves; here they are met at the first statement.
-    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """The command line."""

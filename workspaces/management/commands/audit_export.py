@@ -8,13 +8,14 @@ from uuid import UUID
 
 import psycopg
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
 from audit.bundles import Source
 from audit.exports import Bundle, export_bundle, export_instance
 from audit.tree import Tree
 from provenance.actor import Actor
+from provenance.command import OurCommand
 from provenance.db import enter
 from provenance.errors import ProvenanceError
 from provenance.permissions import Permission
@@ -25,7 +26,7 @@ from workspaces.management.commands.audit_keys import known_workspace
 INSTANCE = "instance"
 
 
-class Command(BaseCommand):
+class Command(OurCommand):
     """Write the bundle to a new file that only this user can read."""
 
     help = "Write a bundle of a log, to be checked with `audit/verify.py`."

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from audit.awaiting import NotSealed
 from audit.exports import export_keys
 from provenance.actor import Actor
+from provenance.command import OurCommand
 from provenance.db import enter
 from provenance.permissions import Permission
 from provenance.terminal import place_problem
@@ -18,7 +19,7 @@ from workspaces.lookups import workspace_of_slug
 from workspaces.models import Workspace
 
 
-class Command(BaseCommand):
+class Command(OurCommand):
     """Write the keys to a new file that only this user can read."""
 
     help = "Write the MAC keys of one workspace to a file for `audit/verify.py --mac-keys`."

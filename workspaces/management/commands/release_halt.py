@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from provenance.command import OurCommand
 from provenance.db import enter, workspace_of
 from provenance.errors import ProvenanceError
 from provenance.ids import parse_public_id
@@ -11,7 +12,7 @@ from workspaces.host import member_on_host
 from workspaces.services import release_halt
 
 
-class Command(BaseCommand):
+class Command(OurCommand):
     """Release a halt as a member who may."""
 
     help = "Release a halt, as a member who may release halts."

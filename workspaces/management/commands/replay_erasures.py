@@ -2,19 +2,18 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from provenance.command import OurCommand
 from provenance.errors import ProvenanceError
 from workspaces.erasure import replay
 from workspaces.erasure_journal import JournalBroken
 
 
-class Command(BaseCommand):
+class Command(OurCommand):
     """No process serves before this is done; `up` does it by itself."""
 
     help = "Erase again whoever a restore brought back. Nothing serves before that."
-    # What serves checks the walls; this must work before.
-    requires_system_checks: list[str] = []
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         """Replay, and say how many there were."""

@@ -3,14 +3,15 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.urls import reverse
 
+from provenance.command import OurCommand
 from workspaces.models import User
 from workspaces.setup_token import SetupToken
 
 
-class Command(BaseCommand):
+class Command(OurCommand):
     """Prints the address; makes its token first when there is none."""
 
     help = "Print the one-time address for the first administrator of a new installation."

@@ -5,24 +5,27 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from audit.management.refusals import told
 from audit.sealer import from_settings
 from audit.tree import Tree
+from provenance.command import OurCommand
 from provenance.terminal import place_problem
 
 INSTANCE = "instance"
 
 
-class Command(BaseCommand):
+class Command(OurCommand):
     """Write the keys to a new file. They are no secret; what matters is that they do not come from the bundle."""
 
     help = "Write the public keys of a log's checkpoints to a file for `audit/verify.py --key`."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Whose log, and where to."""
-        parser.add_argument("workspace", help=f"the workspace's id, or `{INSTANCE}` for the log of the instance")
+        parser.add_argument(
+            "workspace", help=f"the workspace's short name or id, or `{INSTANCE}` for the log of the instance"
+        )
         parser.add_argument("file", type=Path, help="the file to make")
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -34,10 +37,10 @@ class Command(BaseCommand):
         path: Path = options["file"]
         if hindrance := place_problem(path):
             raise CommandError(hindrance)
-        workspace_id = _workspace(options["workspace"])
         sealer = from_settings()
         try:
             with sealer.connect() as connection:
+                workspace_id = _workspace(connection, options["workspace"])
                 tree = Tree(lambda statement, parameters: connection.execute(statement, parameters).fetchall())
                 logs = tree.logs(workspace_id)
         except psycopg.Error as problem:
@@ -57,12 +60,14 @@ class Command(BaseCommand):
         self.stdout.write(f"{path}: {len(keys)} of {logs[-1].origin}")
 
 
-def _workspace(name: str) -> UUID | None:
+def _workspace(connection: psycopg.Connection[Any], name: str) -> UUID | None:
+    """The workspace with this id or short name. An id is taken as it is: logs outlive their workspaces."""
+    if name == INSTANCE:
+        return None
     try:
-        return None if name == INSTANCE else UUID(name)
+        return UUID(name)
     except ValueError:
-        raise CommandError(
-            f"{name!r} is no id of a workspace, and the sealer's role, as which this runs, reads no short names. The id "
-            "stands at the end of the log's name: in the proof of any event, on the event's page, and as `workspace` in "
-            "MANIFEST.json of a bundle (./manage.py audit_export)."
-        ) from None
+        found = connection.execute("SELECT workspace_id FROM public.workspaces_of_slug(%s)", [name]).fetchone()
+    if found is None:
+        raise CommandError(f"There is no workspace {name!r}. Give its short name, as in its addresses, or its id.")
+    return UUID(str(found[0]))
