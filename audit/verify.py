@@ -518,7 +518,7 @@ class Bundle(Report):
         digests = {name: sha256.hexdigest() for name, sha256 in self.hashes.items() if name != "MANIFEST.json"}
         found = {name: self[name] for name in (*COUNTS, "origin", "workspace", "epoch")} | {"files": digests}
         for name, value in [(name, value) for name, value in found.items() if value != self.said[name]]:
-            self.add("manifest", f"{name} is {self.said[name]} in the manifest, and {value} was found")
+            self.add("manifest", f"{name}: {self.said[name]!s:.99} in the manifest, and {value!s:.99} was found")
         return self
 
     def lines(self, name: str) -> Iterator[tuple[int, bytes]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.audit.bundles import fitting, forged, kinds, members, packed
+from tests.audit.bundles import fitting, forged, kinds, members, packed, verified
 from tests.vectors import make_bundles, mutations
 from tests.vectors.cases import EXPIRED, GOOD, PLACE, case, said
 from tests.vectors.forgeries import FORGED, claims, erase, erase_besides, with_another_checksum, with_broken_packing
@@ -241,3 +241,13 @@ def test_the_vectors_are_made_again_byte_for_byte(tmp_path, monkeypatch):
     monkeypatch.setattr(make_bundles, "PLACE", tmp_path / "bundles")
     make_bundles.make()
     assert {path.name: path.read_bytes() for path in (tmp_path / "bundles").iterdir()} == kept
+
+
+def test_a_file_that_is_not_the_one_of_the_manifest_is_told_without_the_digests_of_all(tmp_path):
+    path = shutil.copy(PLACE / "whole.zip", tmp_path)
+    digests = json.loads(members(path)["MANIFEST.json"])["files"]
+    swapped = forged(path, claims(files={**digests, "events.jsonl": digests["details.jsonl"]}))
+    _code, report = verified(swapped, "--key", PLACE / "workspace.pub")
+    (finding,) = report["findings"]
+    assert finding["message"].startswith("files: {")
+    assert len(finding["message"]) < 250
