@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 
 from gateway.deliveries.contract import Kind
 from provenance.risk import Risk
@@ -83,6 +84,14 @@ class SinkForm(SettingsForm):
     kind = forms.ChoiceField(choices=[(kind.value, words) for kind, words in KINDS.items()])
     from_beginning = forms.BooleanField(required=False, label="Send the whole log, not only what comes from now on")
     field_order = ["name", "kind"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Without a kind of receiver that this installation cannot feed."""
+        super().__init__(*args, **kwargs)
+        if not settings.STREAMS_DIRECTORY:
+            kind: forms.ChoiceField = self.fields["kind"]  # type: ignore[assignment]  # the one above
+            kind.choices = [(value, words) for value, words in KINDS.items() if value is not Kind.DIRECTORY]
+            kind.help_text = "A directory of the host can be chosen once STREAMS_DIRECTORY is set there."
 
 
 class DigestForm(forms.Form):

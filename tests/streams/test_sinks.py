@@ -80,6 +80,19 @@ def test_what_cannot_be_is_refused_by_name(admin, changes, path, says):
     assert not Secret.objects.exists()
 
 
+def test_a_directory_is_offered_only_where_there_is_one(workspace, admin, monkeypatch, tmp_path):
+    """What the installation cannot do is said at the choice, and not after the form was filled."""
+    base, offered = f"/w/{workspace.slug}/streams/", '<option value="directory">'
+    why = "A directory of the host can be chosen once STREAMS_DIRECTORY is set there."
+    page = browser(admin).get(base).text
+    assert (offered in page, why in page) == (False, True)
+    form = {"name": "archive", "kind": "directory", "address": "archive"}
+    assert browser(admin).post(f"{base}create", form).status_code == 422
+    monkeypatch.setattr(settings, "STREAMS_DIRECTORY", str(tmp_path))
+    page = browser(admin).get(base).text
+    assert (offered in page, why in page) == (True, False)
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", "A", ".", "a\0b", ""])
 def test_a_directory_is_a_plain_name(admin, name, monkeypatch, tmp_path):
     monkeypatch.setattr(settings, "STREAMS_DIRECTORY", str(tmp_path))
