@@ -1,7 +1,7 @@
 """Agents and providers in searches, halts and the navigation."""
 
-from agents.models import Agent, ModelProvider
-from audit import names
+from agents.models import Agent, AgentVersion, ModelProvider
+from audit import belongings, labels, names
 from provenance import console
 from provenance.permissions import Permission
 from workspaces import scopes
@@ -12,7 +12,10 @@ scopes.register(
     lambda place, name: scopes.id_of(ModelProvider.objects.for_workspace(place), "mdp", name, name=name),
 )
 names.rows("agent", Permission.AGENTS_READ, Agent.objects.for_actor, "slug", "title")
-names.rows("provider", Permission.AGENTS_READ, ModelProvider.objects.for_actor, "name")
+names.rows("provider", Permission.AGENTS_READ, ModelProvider.objects.for_actor, "name", object_type="model_provider")
+labels.rows("agent", Permission.AGENTS_READ, Agent.objects.for_actor, "{title}")
+labels.rows("agent_version", Permission.AGENTS_READ, AgentVersion.objects.for_actor, "{agent__slug} v{number}")
+belongings.register("agent", AgentVersion.objects.for_actor, "agent_id")
 console.register(
     console.Place(
         group="control",

@@ -7,7 +7,7 @@ from provenance.permissions import Permission
 from workspaces import scopes
 
 scopes.register("key", lambda place, name: scopes.id_of(ApiKey.objects.for_workspace(place), "key", name, prefix=name))
-names.rows("key", Permission.API_KEYS_WRITE, ApiKey.objects.for_actor, "name")
+names.rows("key", Permission.API_KEYS_WRITE, ApiKey.objects.for_actor, "name", object_type="api_key")
 console.register(
     console.Place(
         group="control",

@@ -140,10 +140,6 @@ class EventSearchForm(forms.Form):
             before=before,
         )
 
-    def is_about_makers(self) -> bool:
-        """Whether something is asked for whose calls or runs are events about other ids."""
-        return any(thing.kind in {"tool", "workflow"} for thing in self.cleaned_data["about"])
-
     def is_of_the_instance(self) -> bool:
         """Whether an event is asked for that belongs to no workspace, and so is in the log of the instance alone."""
         action = self.cleaned_data["action"]

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
+from audit import labels
 from audit.selectors import PATIENCE_SECONDS, EventFilters, search
 from provenance.actor import Actor
 from provenance.api import Paging
@@ -64,9 +65,17 @@ def register(kind: str, finder: Finder) -> None:
 
 
 def rows(
-    kind: str, permission: Permission, query: Callable[[Actor], QuerySet[Any]], *names: str, short: str = ""
+    kind: str,
+    permission: Permission,
+    query: Callable[[Actor], QuerySet[Any]],
+    *names: str,
+    short: str = "",
+    object_type: str = "",
 ) -> None:
-    """Register rows that have their names in columns of their own. `short`: the letters of their short ids, if pages show them."""
+    """Register rows that have their names in columns of their own.
+
+    `short`: the letters of their short ids, if pages show them. `object_type`: theirs in events, where it is not the kind.
+    """
 
     def find(actor: Actor, text: str, ids: Sequence[UUID]) -> Iterable[Thing]:
         if not actor.may(permission):
@@ -80,6 +89,8 @@ def rows(
 
 
 def newest(query: QuerySet[Any]) -> QuerySet[Any]:
+    if names:
+        labels.rows(object_type or kind, permission, query, f"{{{names[0]}}}")
     """So many rows as are looked at for a name."""
     return query.filter(pk__in=query.order_by("-pk").values("pk")[:MOST_LOOKED_AT])
 

@@ -12,7 +12,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from audit import background, exports, names, narrative, saved_views, selectors
+from audit import background, exports, labels, names, narrative, saved_views, selectors
 from audit.evidence import evidence_pack, frameworks
 from audit.forms import EventSearchForm, EvidenceForm, ExportForm, SaveViewForm
 from audit.rail import Point, railed
@@ -58,6 +58,7 @@ def events(request: PageRequest) -> HttpResponse:
     rows, cursor, count = selectors.search_and_count(
         actor=request.actor, filters=filters, paging=paging, at_most=COUNTED_AT_MOST
     )
+    rows = labels.with_names(request.actor, rows)
     tree = django_tree()
     selected = request.GET.get("at", "")
     railed_rows = railed(rows, tree.sealed_at(request.workspace.id), tree.checkpoints_over)
@@ -83,7 +84,6 @@ def events(request: PageRequest) -> HttpResponse:
         ],
         "views": saved_views.saved_views(request.actor),
         "is_of_the_instance": form.is_of_the_instance(),
-        "is_about_makers": form.is_about_makers(),
         "export": ExportForm(
             initial={"before": shown_to, "shown": None if count.is_more or paging.before else count.number}
         ),
@@ -305,7 +305,7 @@ def _searched_to(cursor: str | None) -> datetime | None:
 def _panel(request: PageRequest, event_id: str) -> dict[str, Any]:
     """What the page of an event shows, and the panel beside the list."""
     detail = selectors.event_detail(actor=request.actor, event_id=parse_public_id("evt", event_id))
-    row = detail.row
+    (row,) = labels.with_names(request.actor, [detail.row])
     return {
         "detail": detail,
         "row": row,

@@ -4,12 +4,15 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Q, QuerySet
 
+from audit import belongings
 from audit.clocks import CLOCK_TOLERANCE
 from audit.envelope import Detail
 from audit.errors import EventExpired
@@ -43,7 +46,7 @@ _SHORT_PREFIXES = {"run": "R", "approval": "AP", "approval_request": "AP"}
 class EventFilters:
     """What to look for; everything that is given must hold. Times are of the event's id, `until` excluded.
 
-    `about`: things as `kind:id`; events that any of them did, or that were done to it. `before`: events with a smaller id alone, so that what a screen showed can be named. `actions` names types (`run.failed`) or whole domains (`run`). `risk` finds that class and every worse one.
+    `about`: things as `kind:id`; events that any of them did, that were done to it, or to what belongs to it. `before`: events with a smaller id alone, so that what a screen showed can be named. `actions` names types (`run.failed`) or whole domains (`run`). `risk` finds that class and every worse one.
     """
 
     since: datetime | None = None
@@ -86,13 +89,16 @@ class EventFilters:
 class EventRow:
     """One event with its erasable facts (`{}` once erased, or where none were kept), and its place in the log.
 
-    `log_index` is None where the sealer has not come to it, and where nobody asked for it.
+    `log_index` is None where the sealer has not come to it, and where nobody asked for it. `actor_called` and
+    `object_called` are names of today, for a page that asked `audit.labels` because the facts hold none.
     """
 
     event: AuditEvent
     facts: dict[str, Any] = field(default_factory=dict)
     log_id: int | None = None
     log_index: int | None = None
+    actor_called: str = ""
+    object_called: str = ""
 
     @property
     def actor_label(self) -> str:
@@ -106,17 +112,19 @@ class EventRow:
 
     @property
     def actor_name(self) -> str:
-        """The actor for a page: a label, or the short form of its id."""
-        return _name(self.actor_label, self.event.actor_type)
+        """The actor for a page: a label, a name of today, or the short form of its id."""
+        label = self.facts.get("actor_label") or self.actor_called or self.event.actor_id
+        return _name(str(label), self.event.actor_type)
 
     @property
     def object_name(self) -> str:
-        """The object for a page: a label, the step's name, what the log is of, or the short form of its id."""
+        """The object for a page: the step's name, what the log is of, a label, a name of today, or the short form of its id."""
         if self.event.object_type == "step" and (step := self.event.context.get("step")):
             return str(step)
         if self.object_label == str(self.event.workspace_id):
             return "this workspace"
-        return _name(self.object_label, self.event.object_type)
+        label = self.facts.get("object_label") or self.object_called or self.event.object_id
+        return _name(str(label), self.event.object_type)
 
     @property
     def reason(self) -> str:
@@ -304,7 +312,7 @@ def event_detail(*, actor: Actor, event_id: UUID) -> EventDetail:
     )
     place = place_of(tree, event_id)
     steps = steps_of(evidence, place)
-    where = {"log_id": place.log_id, "log_index": place.index} if place else {}
+    where: dict[str, Any] = {"log_id": place.log_id, "log_index": place.index} if place else {}
     return EventDetail(
         row=EventRow(event, detail.facts if detail else {}, **where),
         body=event.signed,
@@ -365,7 +373,13 @@ def _parts(actor: Actor, filters: EventFilters) -> list[QuerySet[AuditEvent]]:
     others = filtered(actor, replace(filters, about=()))
     did = [others.filter(actor_id=subject) for subject in subjects]
     done = [others.filter(object_id=subject).exclude(actor_id__in=subjects) for subject in subjects]
-    return did + done
+    around = others.exclude(Q(actor_id__in=subjects) | Q(object_id__in=subjects))
+    belonging = list[QuerySet[AuditEvent]]()
+    for of_a_kind in belongings.of(actor, filters.about):
+        belonging += [around.filter(found) for found in of_a_kind]
+        for found in of_a_kind if len(filters.about) > 1 else ():
+            around = around.exclude(found)
+    return did + done + belonging
 
 
 def filtered(actor: Actor, filters: EventFilters) -> QuerySet[AuditEvent]:
@@ -381,7 +395,9 @@ def filtered(actor: Actor, filters: EventFilters) -> QuerySet[AuditEvent]:
     }
     found = found.filter(**{name: value for name, value in exact.items() if value})
     if subjects := filters.subjects:
-        found = found.filter(Q(actor_id__in=subjects) | Q(object_id__in=subjects))
+        named = Q(actor_id__in=subjects) | Q(object_id__in=subjects)
+        belonging = [part for of_a_kind in belongings.of(actor, filters.about) for part in of_a_kind]
+        found = found.filter(reduce(or_, belonging, named))
     if filters.actions:
         found = found.filter(action__in=_expanded(filters.actions))
     if filters.risk:

@@ -11,7 +11,7 @@ from workspaces import departures
 
 sweeper.register("streams", sweep.sweep)
 departures.register("streams.digests", digests.forget_reader)
-names.rows("stream", Permission.AUDIT_READ, Sink.objects.for_actor, "name")
+names.rows("stream", Permission.AUDIT_READ, Sink.objects.for_actor, "name", object_type="sink")
 register(
     Place(
         group="evidence",

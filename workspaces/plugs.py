@@ -1,12 +1,14 @@
 """Members in searches and in the navigation; nothing serves who was erased."""
 
-from audit import names
+from audit import labels, names
 from provenance import console, readiness
 from provenance.permissions import Permission
 from workspaces import erasure, selectors
 
 readiness.register("workspaces.erasure", erasure.problems)
 names.register("member", selectors.members_called)
+labels.register("user", selectors.names_of_users)
+labels.register("membership", selectors.names_of_memberships)
 console.register(
     console.Place(
         group="control",

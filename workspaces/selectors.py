@@ -131,6 +131,21 @@ def members_called(actor: Actor, text: str, ids: Sequence[UUID]) -> list[Thing]:
     return [Thing("member", str(person.pk), person.name, (f"membership:{by_person[person.pk]}",)) for person in people]
 
 
+def names_of_users(actor: Actor, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """For pages of the log: names of members and former ones, by the id of the person. Nobody who was erased."""
+    if not actor.may(Permission.MEMBERS_READ):
+        return {}
+    memberships = Membership.objects.for_actor(actor).filter(user_id__in=ids, erased_at=None)
+    return user_names(list(memberships.values_list("user_id", flat=True)))
+
+
+def names_of_memberships(actor: Actor, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """The same by the id of the membership."""
+    memberships = dict(Membership.objects.for_actor(actor).filter(pk__in=ids).values_list("pk", "user_id"))
+    names = names_of_users(actor, list(memberships.values()))
+    return {pk: names[user_id] for pk, user_id in memberships.items() if user_id in names}
+
+
 def open_invitations(actor: Actor) -> list[Invitation]:
     """Invitations that can still be accepted, newest first."""
     actor.require(Permission.MEMBERS_READ)

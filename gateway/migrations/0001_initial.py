@@ -3,6 +3,7 @@
 import audit.governed
 import django.contrib.postgres.fields
 import django.db.models.deletion
+import django.db.models.functions.comparison
 import provenance.db
 import provenance.ids
 from django.db import migrations, models
@@ -116,7 +117,7 @@ class Migration(migrations.Migration):
                 ('finished_at', models.DateTimeField(null=True)),
             ],
             options={
-                'indexes': [models.Index(fields=['workspace_id', 'run_id'], name='gateway_call_run'), models.Index(fields=['workspace_id', 'agent_id', 'created_at'], name='gateway_call_agent')],
+                'indexes': [models.Index(fields=['workspace_id', 'run_id'], name='gateway_call_run'), models.Index(fields=['workspace_id', 'agent_id', 'created_at'], name='gateway_call_agent'), models.Index('workspace_id', 'tool_id', django.db.models.functions.comparison.Cast('id', models.TextField()), name='gateway_call_tool')],
                 'constraints': [models.CheckConstraint(condition=models.Q(('state__in', ['admitted', 'blocked', 'awaiting_approval', 'started', 'succeeded', 'failed', 'indeterminate'])), name='gateway_call_state'), models.UniqueConstraint(condition=models.Q(('approval_id__isnull', False), ('state__in', ['started', 'succeeded', 'failed', 'indeterminate'])), fields=('workspace_id', 'approval_id'), name='gateway_call_approval_once')],
             },
         ),

@@ -203,13 +203,6 @@ def test_of_several_things_any_is_found_and_each_can_be_left_out(open_log):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_workflow_leads_on_to_its_runs(open_log):
-    hint = "Calls of a tool and runs of a workflow have ids of their own."
-    assert hint in open_log({"about": "workflow:01a22b8f-83e2-78a9-b309-782d6b2d3685"}).text
-    assert hint not in open_log({"add": "ledger"}).text
-
-
-@pytest.mark.django_db(transaction=True)
 def test_too_many_things_are_named_to_choose_from(open_log, monkeypatch):
     monkeypatch.setattr("audit.words.MOST_FOUND", 1)
     page = open_log({"add": "ledger"})

@@ -1,0 +1,50 @@
+"""The log is searched for a tool or an agent: its calls and the decisions on them are found, which have ids of their own."""
+
+import pytest
+
+from audit import names, selectors
+from audit.selectors import EventFilters
+from gateway.contract import CallState
+from provenance.api import Paging
+from provenance.db import enter
+from tests.gateway.test_approved_calls import approve, asked
+
+GIVEN = "agent.tool_granted"
+WHOLE_CALL = ["approval.approved", "approval.consumed", "approval.requested", "mcp.tool_called", "mcp.tool_requested"]
+
+
+def found(world, name, **filters):
+    """Which events a search for a name finds."""
+    with enter(world.workspace.id):
+        (thing,) = names.find(world.admin, name)
+        wanted = EventFilters(about=thing.keys, **filters)
+        rows, _ = selectors.search(actor=world.admin, filters=wanted, paging=Paging(limit=200))
+        counted = selectors.count(actor=world.admin, filters=wanted, at_most=1000)
+        assert counted.number == len(rows) == selectors.filtered(world.admin, wanted).count()
+        return [row.event for row in rows]
+
+
+@pytest.fixture
+def changed(world, erp):
+    """A call that a person approved."""
+    request = asked(world, vendor="V-1", terms="NET60")
+    approve(world, request.pk)
+    call = {"key": "run:update:1", "approval_id": request.pk, "vendor": "V-1", "terms": "NET60"}
+    assert world.call("ledger", "erp.setTerms", **call).state is CallState.SUCCEEDED
+    return request
+
+
+@pytest.mark.parametrize("name", ["erp.setTerms", "ledger"])
+def test_a_tool_or_an_agent_leads_to_who_let_it_act(world, changed, name):
+    events = found(world, name)
+    assert {event.action for event in events} >= {GIVEN, *WHOLE_CALL}
+    (decided,) = [event for event in events if event.action == "approval.approved"]
+    assert (decided.actor_id, decided.object_id) == (world.approver.id, str(changed.pk))
+    assert [event.pk for event in events] == sorted({event.pk for event in events}, reverse=True)
+    assert [event.action for event in found(world, name, actions=["approval.approved"])] == ["approval.approved"]
+
+
+def test_another_tool_leads_to_none_of_it(world, changed):
+    events = found(world, "erp.getTerms")
+    assert GIVEN in {event.action for event in events}
+    assert {event.action for event in events}.isdisjoint(WHOLE_CALL)
