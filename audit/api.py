@@ -14,7 +14,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from audit import evidence, exports, narrative, selectors
+from audit import evidence, exports, names, narrative, selectors
 from audit.envelope import OUTCOMES, timestamp
 from audit.reads import TREE, LogEndpoint
 from audit.seal import SealState, seal_of
@@ -193,10 +193,10 @@ class Timeline(LogEndpoint):
 
     @extend_schema(responses=TimelineOutput(many=True))
     def get(self, request: ApiRequest, kind: str, subject: str) -> Response:
-        """A page of events, newest first. `kind` is `run`, `user` or `agent`, `subject` its id."""
+        """A page of events, newest first. `kind` is `run`, `user` or `agent`, `subject` its id; of the last two also a name."""
         if kind not in {"run", "user", "agent"}:
             raise NotFound("There are timelines of a run, a user and an agent.")
-        named = str(parse_public_id("run", subject)) if kind == "run" else subject
+        named = str(parse_public_id("run", subject)) if kind == "run" else names.subject(request.actor, kind, subject)
         rows, cursor = selectors.timeline(actor=request.actor, kind=kind, subject=named, paging=Paging.of(request))
         told = [_event(row) | {"told": narrative.told(row)} for row in rows]
         return list_response([TimelineOutput(item).data for item in told], cursor)

@@ -17,13 +17,16 @@ from audit import labels
 from audit.selectors import PATIENCE_SECONDS, EventFilters, search
 from provenance.actor import Actor
 from provenance.api import Paging
-from provenance.ids import is_short_id, short_id
+from provenance.errors import NotFound
+from provenance.ids import as_events_name, is_short_id, short_id
 from provenance.permissions import Permission
 
 MOST_LOOKED_AT = 2000
 """So many of the newest rows of a kind are looked at for a name."""
 MOST_FOUND = 6
 """More than that are too many to look for at once."""
+_OF_ACTORS = {"user": "member", "agent": "agent"}
+"""Whose rows tell what an actor of a kind is called."""
 LITERAL = "id"
 """The kind of what has no row: a part of the platform, or a page, under its name in events."""
 
@@ -86,11 +89,11 @@ def rows(
         return [Thing(kind, str(pk), name if names else short_id(short, pk)) for pk, name in called[:MOST_LOOKED_AT]]
 
     register(kind, find)
+    if names:
+        labels.rows(object_type or kind, permission, query, f"{{{names[0]}}}")
 
 
 def newest(query: QuerySet[Any]) -> QuerySet[Any]:
-    if names:
-        labels.rows(object_type or kind, permission, query, f"{{{names[0]}}}")
     """So many rows as are looked at for a name."""
     return query.filter(pk__in=query.order_by("-pk").values("pk")[:MOST_LOOKED_AT])
 
@@ -126,6 +129,27 @@ def known(actor: Actor, keys: Iterable[str]) -> list[Thing]:
     return [found.get((kind, id_), Thing(kind, id_, id_)) for kind, id_ in wanted]
 
 
+def subject(actor: Actor, kind: str, text: str) -> str:
+    """The id that events hold of a `user` or an `agent`, whom the text names by an id in any spelling or by a name.
+
+    Raises `NotFound` with what to do, as it does for an id of nobody of whom rows or events know.
+    """
+    of_rows = _OF_ACTORS[kind]
+    id_ = as_events_name(text)
+    if not is_uuid(id_):
+        found = [thing for thing in find(actor, text, of_rows) if thing.kind == of_rows]
+        if len(found) == 1:
+            return found[0].id
+        if found:
+            raise NotFound(f"{text[:64]!r} names {len(found)} {of_rows}s here. Use the id of the one that you mean.")
+    elif known(actor, [f"{of_rows}:{id_}"])[0].name != id_ or _is_told_of(actor, f"{kind}:{id_}"):
+        return id_
+    raise NotFound(
+        f"There is no {of_rows} {text[:64]!r} that you may see, and the log holds nothing about one. Use its id, or its "
+        f"name if you may read {of_rows}s."
+    )
+
+
 def kinds() -> list[str]:
     """What can be looked for by name."""
     return sorted(_finders)
@@ -134,9 +158,13 @@ def kinds() -> list[str]:
 def _literal(actor: Actor, text: str) -> list[Thing]:
     """The text itself, where a recent event names exactly that: parts of the platform have names and no rows."""
     thing = Thing(LITERAL, text, text)
-    about = EventFilters(about=[thing.key])
+    return [thing] if _is_told_of(actor, thing.key) else []
+
+
+def _is_told_of(actor: Actor, key: str) -> bool:
+    about = EventFilters(about=[key])
     told, _cursor = search(actor=actor, filters=about, paging=Paging(limit=1), patience_seconds=PATIENCE_SECONDS)
-    return [thing] if told else []
+    return bool(told)
 
 
 def is_uuid(text: str) -> bool:

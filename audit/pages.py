@@ -21,7 +21,7 @@ from audit.seal import seal_of
 from audit.selectors import EventDetail, EventFilters
 from audit.spool import spooled
 from audit.tree import django_tree
-from audit.words import called, in_words, named_like, understood
+from audit.words import called, in_words, named_like, one_by_one, understood
 from provenance.actor import ActorKind
 from provenance.api import Paging
 from provenance.errors import Invalid, NotFound
@@ -147,11 +147,11 @@ def timeline(request: PageRequest, kind: str, actor_id: str) -> HttpResponse:
     """What a member or an agent did and what was done to them, as sentences."""
     if kind not in _TIMELINES:
         raise NotFound("There are timelines of users and agents here; that of a run is its page.")
+    actor_id = names.subject(request.actor, kind, actor_id)
     rows, cursor = selectors.timeline(actor=request.actor, kind=kind, subject=actor_id, paging=Paging.of(request))
-    if not rows and not names.is_uuid(actor_id):
-        raise NotFound("The log holds nothing about that.")
+    rows = labels.with_names(request.actor, rows)
     name = next((row.actor_name for row in rows if row.event.actor_id == actor_id), "") or next(
-        (row.object_name for row in rows if row.event.object_id == actor_id), actor_id if rows else "Nothing yet"
+        (row.object_name for row in rows if row.event.object_id == actor_id), "Nothing yet"
     )
     context = {
         "name": name,
@@ -278,8 +278,8 @@ def _with_added(request: PageRequest, form: EventSearchForm) -> HttpResponse:
     if sought := selectors.event_named(request.actor, text):
         return redirect("audit:event", request.workspace.slug, sought)
     spelled = understood(text)
-    things, filters = ([], dict([spelled])) if spelled else called(request.actor, text)
-    if filters:
+    things, filters = ([], spelled) if spelled else called(request.actor, text)
+    if filters := filters or ({} if things else one_by_one(request.actor, text)):
         query = _query(request, add="", cursor="", at="", **filters)
         return redirect(f"{reverse('audit:events', args=[request.workspace.slug])}?{query}")
     context = {

@@ -1,8 +1,9 @@
 """What people type to find events, and filters in the words that they read: pure but for the names of things."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -55,6 +56,9 @@ _NAMES = {
     for name in names
 }
 
+_DAY = re.compile(r"(20\d\d)-(\d\d)(?:-(\d\d))?")
+_BETWEEN_WORDS = re.compile("[._]")
+_MOST_WORDS = 5
 _OF_FEW_WORDS = {"actor_type", "risk", "outcome"}
 
 
@@ -68,9 +72,40 @@ class Pill:
     is_or: bool = False
 
 
-def understood(text: str) -> tuple[str, str] | None:
-    """The filter that a text spells: `run.failed`, `run_01…`, `high`, `refused`, `actor:01a2…`. None for anything else."""
+def understood(text: str) -> dict[str, str]:
+    """The filters that a text spells: `run.failed`, `run failed`, `run_01…`, `high`, `refused`, `actor:01a2…`, `2026-11-30`.
+
+    Empty for anything else.
+    """
     text = text.strip()
+    if day := _DAY.fullmatch(text):
+        return _of_day(*day.groups())
+    if spelled := _spelled(text) or _type_of_words(text):
+        return dict([spelled])
+    return {}
+
+
+def _of_day(year: str, month: str, day: str | None) -> dict[str, str]:
+    """From the beginning of a day or a month to its end; empty where there is no such day."""
+    try:
+        begin = datetime(int(year), int(month), int(day or 1), tzinfo=UTC)
+        end = begin + timedelta(days=1) if day else (begin + timedelta(days=31)).replace(day=1)
+    except (ValueError, OverflowError):
+        return {}
+    return {"since": f"{begin:%Y-%m-%dT%H:%M}", "until": f"{end:%Y-%m-%dT%H:%M}", "last": ""}
+
+
+def _type_of_words(text: str) -> tuple[str, str] | None:
+    """The one type of event whose name consists of these words, or holds them: `agent suspended`, `tool called`."""
+    wanted = set(text.lower().split())
+    if len(wanted) < 2:
+        return None
+    holding = {event: words for event in Event if wanted <= (words := set(_BETWEEN_WORDS.split(event.value)))}
+    found = [event for event, words in holding.items() if words == wanted] or list(holding)
+    return ("action", found[0].value) if len(found) == 1 else None
+
+
+def _spelled(text: str) -> tuple[str, str] | None:
     prefix, separator, value = (part.strip() for part in text.partition(":"))
     field = _NAMES.get(prefix.lower(), "") if separator else ""
     if field in {"actor_id", "object_id"}:
@@ -86,6 +121,7 @@ def understood(text: str) -> tuple[str, str] | None:
         **{risk.value: ("risk", risk.value) for risk in Risk},
         **{word.lower(): ("outcome", outcome) for outcome, word in OUTCOME_WORDS},
         **{outcome: ("outcome", outcome) for outcome, _word in OUTCOME_WORDS},
+        **{word.lower(): ("last", value) for value, (word, _length) in LAST.items()},
     }
     if text.lower() in known:
         return known[text.lower()]
@@ -93,9 +129,13 @@ def understood(text: str) -> tuple[str, str] | None:
 
 
 def named_like(text: str) -> list[Event]:
-    """The types of event in whose name or sentence the text stands."""
-    word = text.strip().lower()
-    return [event for event in Event if len(word) > 2 and (word in event.value or word in event.sentence.lower())]
+    """The types of event in whose name or sentence every word of the text stands."""
+    words = [word for word in text.lower().split() if len(word) > 2]
+    return [
+        event
+        for event in Event
+        if words and all(word in event.value or word in event.sentence.lower() for word in words)
+    ]
 
 
 def _of_id(text: str, field: str) -> tuple[str, str] | None:
@@ -122,6 +162,20 @@ def called(actor: Actor, text: str) -> tuple[list[Thing], dict[str, str]]:
     return things, {"about": ",".join(thing.key for thing in things)} if 0 < len(things) <= MOST_FOUND else {}
 
 
+def one_by_one(actor: Actor, text: str) -> dict[str, str]:
+    """The filters of a text each of whose words is one: `ledger-ops refused 2026-11-30`. Empty unless all of them are."""
+    found: dict[str, str] = {}
+    words = text.split()
+    if not 1 < len(words) <= _MOST_WORDS:
+        return {}
+    for word in words:
+        more = understood(word) or called(actor, word)[1]
+        if not more or found.keys() & more.keys():
+            return {}
+        found |= more
+    return found
+
+
 def in_words(actor: Actor, described: Mapping[str, Any]) -> list[Pill]:
     """What `EventFilters.described` told, as the page's chips say it."""
     found = {name: value for name, value in described.items() if name not in {"about", "before"}}
@@ -142,6 +196,8 @@ def value_in_words(name: str, value: str) -> str:
     """A filter's value as the page's chips and lists spell it."""
     if name == "outcome":
         return dict(OUTCOME_WORDS).get(value, value)
+    if name in {"since", "until"}:
+        return value.replace("T", " ")
     if name == "last":
         return LAST.get(value, (value, None))[0].lower()
     return f"{value} or worse" if name == "risk" and value in {Risk.MEDIUM, Risk.HIGH} else value

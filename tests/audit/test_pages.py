@@ -5,6 +5,7 @@ import io
 import json
 import re
 import zipfile
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -173,6 +174,14 @@ def test_the_fields_are_folded_until_one_is_wrong(workspace, auditor, agent):
         ("system", "actor_type=system"),
         ("01a22b8f-83e2-78a9-b309-782d6b2d3685", "object_id=01a22b8f-83e2-78a9-b309-782d6b2d3685"),
         ("apr_01m8nrz0z2f2mb6c3rf0n2td45", "object_id=apr_01m8nrz0z2f2mb6c3rf0n2td45"),
+        ("agent suspended", "action=agent.suspended"),
+        ("Run failed", "action=run.failed"),
+        ("tool called", "action=mcp.tool_called"),
+        ("2026-11-30", "since=2026-11-30T00%3A00&until=2026-12-01T00%3A00"),
+        ("2026-12", "since=2026-12-01T00%3A00&until=2027-01-01T00%3A00"),
+        ("last 7 days", "last=7d"),
+        ("agent refused 2024-02-29", "action=agent&outcome=blocked&since=2024-02-29T00%3A00&until=2024-03-01T00%3A00"),
+        ("system object:01a22b8f-83e2-78a9-b309-782d6b2d3685", "actor_type=system&object_id=01a22b8f"),
     ],
 )
 def test_what_is_typed_becomes_a_filter_in_the_address(workspace, auditor, typed, filter_):
@@ -186,7 +195,9 @@ def test_what_is_typed_becomes_a_filter_in_the_address(workspace, auditor, typed
     assert "risk=" in query
 
 
-@pytest.mark.parametrize("typed", ["<b>Maya</b>", "AP-6TSCD", "actor:someone", "a\x00b", "%", "_"])
+@pytest.mark.parametrize(
+    "typed", ["<b>Maya</b>", "AP-6TSCD", "actor:someone", "a\x00b", "%", "_", "2026-02-30", "agent nobody", "agent run"]
+)
 def test_what_names_nothing_is_said_and_searches_nothing(workspace, auditor, agent, typed):
     answer = browser(auditor).get(address(workspace), {"add": typed})
     assert answer.status_code == 422
@@ -194,6 +205,18 @@ def test_what_names_nothing_is_said_and_searches_nothing(workspace, auditor, age
     assert "agent.created" not in answer.text
     assert "<b>Maya</b>" not in answer.text
     assert "Export" not in answer.text
+
+
+def test_a_name_and_a_day_are_two_filters(workspace, auditor, agent):
+    client = browser(auditor)
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    page = client.get(address(workspace), {"add": f"{agent.slug} {today}", "last": "1h"}, follow=True).text
+    assert f"<b>agent</b><span>{agent.slug}</span>" in page
+    assert f"<b>since</b><span>{today} 00:00</span>" in page
+    assert "<b>time</b>" not in page
+    assert "agent.created" in page
+    before = client.get(address(workspace), {"add": f"{agent.slug} 2020-01-01"}, follow=True)
+    assert (before.status_code, "agent.created" in before.text) == (200, False)
 
 
 def test_a_word_that_events_have_leads_to_them(workspace, auditor):
@@ -349,7 +372,7 @@ def test_a_member_and_an_agent_have_a_timeline(workspace, auditor, admin, agent)
         assert client.get(address(workspace, nowhere)).status_code == 404
 
 
-def test_members_and_agents_lead_to_what_they_did(workspace, auditor, viewer, agent):
+def test_members_and_agents_lead_to_what_they_did(workspace, auditor, viewer, agent, logged):
     """Also those who did nothing yet. Who may not read the log is not led there."""
     client, base = browser(auditor), f"/w/{workspace.slug}/"
     for page, kind, subject in (("members/", "user", auditor.id), (f"agents/{agent.slug}/", "agent", agent.pk)):
@@ -358,9 +381,18 @@ def test_members_and_agents_lead_to_what_they_did(workspace, auditor, viewer, ag
         assert client.get(link).status_code == 200
         others = browser(viewer).get(f"{base}{page}")
         assert (others.status_code, f'href="{link}"' in others.text) == (200, False)
+    newcomer = factories.make_member(workspace, roles={"viewer"})
+    assert newcomer.id not in {event.actor_id for event in logged()}
     assert (
-        "The log holds nothing that this agent did here." in client.get(address(workspace, f"of/agent/{uuid7()}/")).text
+        "The log holds nothing that this member did here."
+        in client.get(address(workspace, f"of/user/{newcomer.id}/")).text
     )
+    assert client.get(address(workspace, f"of/agent/{uuid7()}/")).status_code == 404
+
+
+def test_a_timeline_is_found_by_a_name_too(workspace, auditor, agent):
+    page = browser(auditor).get(address(workspace, f"of/agent/{agent.slug}/"))
+    assert (page.status_code, "agent.created" in page.text) == (200, True)
 
 
 def test_the_person_an_event_was_done_for_is_named(workspace, auditor, admin, agent, logged):

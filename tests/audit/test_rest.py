@@ -206,6 +206,16 @@ def test_a_timeline_reads_as_what_was_done_and_why(client, workspace, admin, eve
     assert len({item["event_id"] for item in of_agent["items"] + older["items"]}) == 1 + len(older["items"])
     of_member = client.get(f"/api/v1/audit/timelines/user/{admin.id}").json()["items"]
     assert {"run.failed", "agent.created"} <= {item["event_type"] for item in of_member}
+    with enter(workspace.pk):
+        _key, text = keys.issue_key(actor=admin, name="names", scopes=["audit:read", "agents:read"])
+    for spelled in (agent.slug, agent.slug.upper(), public_id("agt", agent.pk)):
+        named = program(text).get(f"/api/v1/audit/timelines/agent/{spelled}", {"limit": 1}).json()
+        assert named["items"] == of_agent["items"]
+    nobody = (("agent", "no-such-agent"), ("user", "Nobody"), ("agent", str(uuid7())), ("user", str(uuid7())))
+    for kind, spelled in (("agent", agent.slug), *nobody):
+        refused = client.get(f"/api/v1/audit/timelines/{kind}/{spelled}")
+        assert refused.status_code == 404
+        assert "Use its id, or its name" in refused.json()["detail"]
     assert client.get("/api/v1/audit/timelines/secret/1").status_code == 404
     assert client.get("/api/v1/audit/timelines/user/%00").status_code == 404
     assert client.get("/api/v1/audit/timelines/run/1").status_code == 404
