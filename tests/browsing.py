@@ -1,10 +1,12 @@
 """Browsers and programs for tests: a signed-in client, a client with a key."""
 
+from typing import Any
 from uuid import UUID
 
 from django.test import Client
 
 from provenance.actor import Actor
+from tests import factories
 from workspaces.models import User
 
 
@@ -19,3 +21,8 @@ def browser(actor: Actor | None = None, *, enforce_csrf_checks: bool = False) ->
 def program(key: str, **headers: str) -> Client:
     """A program that sends this key with each request."""
     return Client(headers={"X-API-Key": key, **headers})
+
+
+def sign_in(client: Client, email: str, password: str = factories.PASSWORD, **data: str) -> Any:
+    """Send the form of the entrance; what it answers."""
+    return client.post("/sign-in/", {"login": email, "password": password, **data})

@@ -15,9 +15,9 @@ from provenance.permissions import SCOPES
 from streams.services import digests, sinks
 from streams.services.digests import Contents
 from streams.services.sinks import Settings
+from tests.addresses import addresses
 from tests.audit import sealing
 from tests.browsing import program
-from tests.house.test_urls import addresses
 from tests.workflows.desk import calls, desk_in, says
 from workflows import doorbell
 

@@ -12,11 +12,11 @@ from audit.taxonomy import Event
 from provenance.db import enter
 from provenance.ids import parse_public_id, public_id, uuid7
 from tests import factories
+from tests.approvals.people import REASON, Person, field, page_of
 from tests.browsing import browser
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-REASON = "Contract starts 1 January; corrected the date."
 TITLE = "Change Halden Supply AB payment terms from Net-30 to Net-60"
 
 
@@ -58,37 +58,6 @@ def recorded(workspace):
             return len(factories.events(event))
 
     return count
-
-
-def page_of(workspace, approval):
-    return f"/w/{workspace.slug}/approvals/{approval.public_id}/"
-
-
-def field(html, name):
-    found = re.search(rf'name="{re.escape(name)}"[^>]*value="([^"]*)"', html)
-    return unescape(found.group(1)) if found else ""
-
-
-class Person:
-    """Someone at a browser, who reads a page and sends its form."""
-
-    def __init__(self, actor, workspace, approval):
-        self.client = browser(actor)
-        self.page = page_of(workspace, approval)
-        self.html = ""
-
-    def open(self):
-        self.html = self.client.get(self.page).content.decode()
-        return self
-
-    def send(self, verdict="approve", reason=REASON, **fields):
-        data = {"verdict": verdict, "reason": reason, "nonce": field(self.html, "nonce"), **fields}
-        response = self.client.post(f"{self.page}decide", data)
-        self.html = response.content.decode()
-        return response
-
-    def confirm(self, read=("0",), reason=REASON, **fields):
-        return self.send(reason=reason, confirmed="1", read=list(read), **fields)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from audit.taxonomy import Event
 from provenance.db import enter
 from tests import factories
-from tests.approvals.test_pages import Person
+from tests.approvals.people import Person
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

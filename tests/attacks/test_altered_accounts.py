@@ -6,9 +6,8 @@ from django.db import transaction
 from audit.services import record
 from audit.taxonomy import Event
 from tests import factories
-from tests.browsing import browser
+from tests.browsing import browser, sign_in
 from tests.gateway.world import unguarded
-from tests.workspaces.test_sign_in import sign_in
 from workspaces.models import User
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -13,10 +13,10 @@ from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.ids import uuid7, uuid7_floor
 from tests import databases
-from tests.attacks.test_stored_details import verify
 from tests.audit import sealing
 from tests.audit.old_months import expire, old_events
 from tests.audit.sealing import seal
+from tests.audit.verifying import verify
 from tests.gateway.world import make_running_run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("drop_months")]

@@ -12,7 +12,7 @@ from audit import retention
 from audit.envelope import ObjectFacts, build, insert_rows
 from audit.retention_classes import RetentionClass
 from audit.taxonomy import Event
-from audit.verification import Verification, Wanted
+from audit.verification import Wanted
 from provenance.actor import Actor, ActorKind
 from provenance.db import enter
 from provenance.ids import uuid7
@@ -20,6 +20,7 @@ from tests import databases, factories
 from tests.attacks.log import told_by
 from tests.audit import sealing
 from tests.audit.old_months import LONG_AGO, expire, old_events, sweep
+from tests.audit.verifying import verify
 from workspaces import erasure
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("drop_months")]
@@ -36,15 +37,6 @@ def place(transactional_db):
         made.second = factories.make_member(made, roles={"admin"})
     sealing.seal()
     return made
-
-
-def verify(wanted=None):
-    return Verification(
-        connect=lambda: databases.login("sealer"),
-        keys=sealing.all_keys(),
-        signer=sealing.SIGNER,
-        installation=sealing.ORIGIN,
-    ).run(wanted or Wanted())
 
 
 def found(report):
@@ -189,7 +181,7 @@ def test_two_details_that_were_swapped_are_found_and_a_range_finds_them_too(plac
         WHERE detail.event_id = ANY (%s) AND other.event_id = ANY (%s) AND detail.event_id <> other.event_id
     """
     assert sealing.tamper(swapped, [first.id, second.id], [first.id, second.id]) == 2
-    report = verify(Wanted(first=index_of(first.id)))
+    report = verify(wanted=Wanted(first=index_of(first.id)))
     assert [event for _log, _index, event, _words in found(report)] == [str(first.id), str(second.id)]
 
 

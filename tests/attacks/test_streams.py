@@ -24,11 +24,11 @@ from streams.services import digests, sinks
 from streams.services.digests import Contents
 from streams.services.sinks import Settings
 from tests import databases, factories
+from tests.addresses import addresses
 from tests.browsing import program
 from tests.fakes.http_server import serving
 from tests.fakes.receivers import syslog_server
 from tests.gateway.world import unguarded
-from tests.house.test_urls import addresses
 from tests.streams.river import WEBHOOK_KEY, ca, river
 
 __all__ = ["ca", "river"]

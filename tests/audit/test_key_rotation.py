@@ -24,6 +24,7 @@ from provenance.role_keys import MAC_KEYS_OF
 from tests import databases
 from tests.audit.keys import HOST, as_migrator, copied_home, forget_rotations, keys_of, ring, rotate
 from tests.audit.sealing import leaves, rows, sealer
+from tests.provenance.environments import key
 
 
 @pytest.fixture
@@ -228,8 +229,6 @@ class TestFromTheEnvironment:
             rotation.rotate(actor=HOST, process="web", keys=self.keys(home))
 
     def test_then_it_is_registered_and_the_rest_is_said(self, home):
-        from tests.provenance.test_keyfiles import key
-
         keys = self.keys(home, f"web-2.next:{key()}")
         with as_migrator():
             done = rotation.rotate(actor=HOST, process="web", keys=keys)

@@ -18,8 +18,7 @@ from tests.audit.keys import as_migrator, copied_home, forget_rotations, keys_of
 from tests.audit.sealing import rows
 from tests.audit.telling import in_a_new_workspace
 from tests.fakes.vault import TOKEN, fake_vault
-from tests.provenance.test_keyfiles import key
-from tests.provenance.test_settings import load_several
+from tests.provenance.environments import key, load_several
 
 HOST = Actor.system("rotate_keys", None)
 

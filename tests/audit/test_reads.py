@@ -10,9 +10,9 @@ from provenance.ids import public_id
 from provenance.pages import door_of
 from provenance.permissions import Permission
 from tests import factories
+from tests.addresses import ADDRESSES
 from tests.audit import sealing
 from tests.browsing import browser, program
-from tests.house.test_urls import ADDRESSES
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,8 +16,9 @@ import yaml
 from audit.taxonomy import Event
 from provenance.embedded import EmbeddedValkey
 from provenance.home import Home
+from tests.waiting import wait_until
 from tests.workflows.company import FINANCE_INPUT, company_in
-from tests.workflows.workers import Broker, has_leader, hold_back, lose_lease, wait_until, worker
+from tests.workflows.workers import Broker, has_leader, hold_back, lose_lease, worker
 from workflows import doorbell, engine
 from workflows.faults import KILLED, Point
 

@@ -20,8 +20,9 @@ from tests import databases
 from tests.browsing import browser
 from tests.fakes.mcp_server import text
 from tests.gateway.world import served
+from tests.waiting import wait_until
 from tests.workflows.desk import desk_in
-from tests.workflows.workers import Broker, lose_lease, wait_until, worker
+from tests.workflows.workers import Broker, lose_lease, worker
 from workflows import services
 from workflows.unknown import Settlement
 

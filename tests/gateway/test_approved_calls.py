@@ -3,41 +3,11 @@
 import pytest
 
 from approvals import services as approvals
-from approvals.digest import ActionFacts
 from audit.taxonomy import Event
 from gateway.contract import CallState
-from provenance.db import enter
 from provenance.ids import uuid7
-from tests import factories
+from tests.gateway.approving import approve, asked
 from tests.gateway.world import reread_policy
-
-
-def asked(world, key="run:update:1", **arguments):
-    """An approval step's request for a call, as a worker makes it from `/call/facts`."""
-    facts = world.facts("ledger", "erp.setTerms", key, **arguments)
-    assert facts.verdict == "ask", facts
-    with enter(world.workspace.id):
-        return factories.make_approval(
-            world.workspace,
-            run_id=world.run.id,
-            risk=facts.risk,
-            payload=arguments,
-            payload_schema=facts.input_schema,
-            current={},
-            evidence=[],
-            facts=ActionFacts.from_json(facts.facts),
-            tool_label="erp.setTerms",
-        )
-
-
-def approve(world, request_id, **payload):
-    approvals.decide(
-        actor=world.approver,
-        request_id=request_id,
-        verdict="approve",
-        payload=payload or None,
-        reason="Checked against the amendment.",
-    )
 
 
 def test_the_step_that_was_approved_sends_the_edited_payload_once(world, erp):

@@ -16,7 +16,7 @@ from gateway.calls.consent import CONFLICTED, MISMATCH, NOT_AS_SIGNED, UNPROVEN,
 from gateway.contract import CallState
 from gateway.decision import Deny
 from provenance.actor import Actor, ActorKind
-from tests.gateway.test_approved_calls import approve, asked
+from tests.gateway.approving import approve, asked
 
 WORKSPACE, REQUEST, RUN, CALL = (UUID(int=number, version=4) for number in range(1, 5))
 ALICE, BOB = UUID(int=11, version=4), UUID(int=12, version=4)

@@ -10,7 +10,7 @@ from gateway.calls import tool_gateway
 from gateway.calls.admission import Admission
 from gateway.contract import CallState
 from provenance.ids import uuid7
-from tests.gateway.test_approved_calls import approve
+from tests.gateway.approving import approve
 from workspaces.services import engage_halt, release_halt
 
 LEASE_MARGIN_SECONDS = 5

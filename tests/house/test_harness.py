@@ -1,9 +1,12 @@
-"""The tests' own promise: a change without its event fails the test that made it."""
+"""The tests' own promises: a change without its event fails the test that made it, and no file of tests needs another."""
+
+import re
 
 import pytest
 from django.db import connection
 
 from provenance.postgres.refusals import UnauditedChange
+from tests.databases import CHECKOUT
 from workspaces.models import Environment, Workspace
 
 
@@ -31,3 +34,13 @@ def test_the_network_is_out_of_reach():
 
     with pytest.raises(AssertionError, match="only loopback"), socket.socket() as outside:
         outside.connect(("192.0.2.1", 80))
+
+
+def test_no_file_of_tests_imports_another():
+    """What several need lies in a module that is no test, so that each file can be moved, split and run by itself."""
+    imports = re.compile(
+        r"^\s*(?:from tests\.(?:\w+\.)*test_\w+ import|from tests[\w.]* import test_|import tests\.(?:\w+\.)*test_)",
+        re.MULTILINE,
+    )
+    found = [path.name for path in (CHECKOUT / "tests").rglob("*.py") if imports.search(path.read_text("utf-8"))]
+    assert found == []

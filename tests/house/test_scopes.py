@@ -6,7 +6,7 @@ import pytest
 
 from apikeys.scopes import SCOPE_MEANINGS
 from provenance.api import endpoint_of
-from tests.house.test_urls import ADDRESSES
+from tests.addresses import ADDRESSES
 
 UNSAFE = {"post", "put", "patch", "delete"}
 

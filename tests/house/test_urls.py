@@ -1,13 +1,11 @@
 """Every address says who may open it; what needs no sign-in is listed here, with its reason in the code."""
 
-from collections.abc import Iterator
-
 import pytest
-from django.urls import URLPattern, URLResolver, get_resolver
 
 from provenance.api import endpoint_of
 from provenance.pages import door_of
 from provenance.permissions import SCOPES, Permission
+from tests.addresses import ADDRESSES
 
 PUBLIC = {
     "healthz",
@@ -18,17 +16,6 @@ PUBLIC = {
     "api/v1/schema",
 }
 ANY_KEY = {"api/v1/key", "api/v1/key/revoke"}
-
-
-def addresses(patterns=None, prefix="") -> Iterator[tuple[str, URLPattern]]:
-    for pattern in get_resolver().url_patterns if patterns is None else patterns:
-        if isinstance(pattern, URLResolver):
-            yield from addresses(pattern.url_patterns, f"{prefix}{pattern.pattern}")
-        else:
-            yield f"{prefix}{pattern.pattern}", pattern
-
-
-ADDRESSES = list(addresses())
 
 
 @pytest.mark.parametrize(("address", "pattern"), ADDRESSES, ids=[address for address, _ in ADDRESSES])

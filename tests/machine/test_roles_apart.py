@@ -8,7 +8,7 @@ import pytest
 from provenance.home import Home, write_once
 from provenance.role_keys import MAC_KEYS_OF
 from tests.databases import CHECKOUT
-from tests.provenance.test_settings import load
+from tests.provenance.environments import load
 
 MANUAL = (CHECKOUT / "docs/operations.md").read_text("utf-8").partition("### Roles apart")[2]
 FILES = {

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,7 @@ from provenance.listeners import refuse_taken_ports
 from provenance.processes import COMMANDS, Installation, Program, StartError
 from provenance.supervisor import Supervisor
 from tests.machine.conftest import manage, processes_mentioning
-
-
-def wait_until(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
+from tests.waiting import wait_until
 
 
 def installation(home, port=8420, **environ):

@@ -13,7 +13,7 @@ import pytest
 from provenance import pidfiles
 from provenance.home import CHECKOUT, KEYS
 from tests.machine.conftest import processes_mentioning
-from tests.machine.test_supervisor import wait_until
+from tests.waiting import wait_until
 
 PROCESSES = ("examples", "front", "postgres", "scripted-model", "sealer", "up", "valkey", "worker")
 

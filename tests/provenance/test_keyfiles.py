@@ -2,19 +2,13 @@
 
 import os
 import secrets
-from base64 import b64encode
 
 import pytest
 
 from provenance import keyfiles
 from provenance.home import KEYS, Home, HomeError, replace_text, write_once
 from provenance.keyfiles import KeyRefused
-from tests.provenance.test_settings import load_several
-
-
-def key(raw=None):
-    return b64encode(raw or secrets.token_bytes(32)).decode()
-
+from tests.provenance.environments import key, load_several
 
 WEAK = {
     "zeros": key(bytes(32)),

@@ -9,7 +9,7 @@ from provenance.held_keys import PROCESSES
 from provenance.home import Home
 from provenance.role_keys import MAC_KEYS_OF
 from tests.databases import CHECKOUT
-from tests.provenance.test_settings import load
+from tests.provenance.environments import load
 
 HELD = {
     "web": ["gateway-1", "retention-1", "sealer-1", "setup-1", "web-1", "worker-1"],

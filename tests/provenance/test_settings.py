@@ -1,58 +1,14 @@
 """Settings refuse what is unsafe, with a sentence that says what to set."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from provenance.home import Home, write_once
+from tests.provenance.environments import load
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TEXT = "a text of many letters, XYZ 0123456789, that nobody uses"
-
-
-def load(home, expression="'loaded'", **environ):
-    code = f"from provenance import settings; print(({expression}))"
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        cwd=CHECKOUT,
-        env={"PATH": "/usr/bin:/bin", "PROVENANCE_HOME": str(home), **environ},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-_SEVERAL = """
-import json, os, runpy, sys
-for environ in json.load(sys.stdin):
-    os.environ.update(environ)
-    errors = ""
-    try:
-        said = repr(runpy.run_module("provenance.settings"))
-    except SystemExit as stopped:
-        said, errors = "", str(stopped)
-    for name in environ:
-        del os.environ[name]
-    print(json.dumps({"settings": said, "stopped": errors}))
-"""
-
-
-def load_several(*environs):
-    """The same for many environments in one process: what settings say of themselves, or what stopped the start."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _SEVERAL],
-        cwd=CHECKOUT,
-        env={"PATH": "/usr/bin:/bin"},
-        input=json.dumps(environs),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @pytest.fixture(scope="module")

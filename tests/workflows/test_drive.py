@@ -10,6 +10,7 @@ from django.db import connection
 from audit.taxonomy import Event
 from provenance.db import enter
 from provenance.ids import uuid7
+from tests.waiting import wait_until
 from tests.workflows.driving import drive, fresh, published, token_of
 from tests.workflows.samples import ADDING
 from workflows import doorbell, engine, leases, selectors, services, sql, sweep, tasks
@@ -256,11 +257,3 @@ def test_one_worker_leads_and_another_takes_over_when_it_falls_silent(workspace,
         assert sweep.lead()
         monkeypatch.setattr(sweep, "OWNER", "another worker")
         wait_until(sweep.lead)
-
-
-def wait_until(condition, seconds=20):
-    """Wait for a condition that another thread brings about."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        threading.Event().wait(0.05)

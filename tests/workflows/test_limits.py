@@ -12,7 +12,7 @@ from tests.fakes.http_server import serving
 from tests.fakes.mcp_server import text
 from tests.gateway.world import reread_policy
 from tests.workflows.desk import ASKING, SENDING, broken, calls, desk_in, says
-from tests.workflows.test_resolve import let_time_pass, resolve
+from tests.workflows.resolving import let_time_pass, resolve
 from workflows import services
 from workflows.journal import MOST_ATTEMPTS
 from workflows.steps.agent import MOST_ANSWER_TOKENS

@@ -15,12 +15,11 @@ from tests import databases, factories
 from tests.browsing import browser
 from tests.gateway.world import detail
 from tests.workflows.desk import broken, calls, desk_in, says
+from tests.workflows.resolving import FOUND, let_time_pass, resolve
 from workflows import services
 from workflows.unknown import Settlement
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-FOUND = "The outbox shows it."
 
 
 @pytest.fixture
@@ -35,17 +34,6 @@ def lose_answer(desk):
     desk.up.reply = good
     assert (run.status, run.waiting_on) == ("waiting", ["decision"]), run.failure_reason
     return run
-
-
-def resolve(desk, run, outcome, *, actor=None, reason=FOUND, **more):
-    call = desk.calls(run)[-1]
-    return services.resolve_call(actor=actor or desk.operator, call_id=call.pk, outcome=outcome, reason=reason, **more)
-
-
-def let_time_pass():
-    with databases.admin() as owner:
-        owner.execute("UPDATE workflows_call SET not_after = now() - interval '1 hour' WHERE status = 'indeterminate'")
-        owner.execute("UPDATE gateway_toolcall SET not_after = now() - interval '1 hour'")
 
 
 def test_a_run_goes_on_with_the_result_that_a_person_found(desk, lost):

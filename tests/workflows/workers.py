@@ -3,11 +3,9 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import redis
@@ -117,11 +115,3 @@ def has_leader() -> bool:
     """Whether a worker sweeps."""
     with databases.admin() as owner:
         return owner.execute("SELECT count(*) FROM workflows_leader WHERE until > now()").fetchone() == (1,)
-
-
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60) -> None:
-    """Wait for something that another process brings about."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: it did not happen in {seconds} s"
-        time.sleep(0.1)

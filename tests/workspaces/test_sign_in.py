@@ -7,7 +7,7 @@ from django.db import transaction
 from audit.services import record
 from audit.taxonomy import Event
 from tests import factories
-from tests.browsing import browser
+from tests.browsing import browser, sign_in
 from workspaces.models import User
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,10 +26,6 @@ def person(db):
 @pytest.fixture
 def email(person):
     return User.objects.get(pk=person.id).email
-
-
-def sign_in(client, email, password=factories.PASSWORD, **data):
-    return client.post("/sign-in/", {"login": email, "password": password, **data})
 
 
 def test_the_right_password_opens_a_session(email, person, instance_events):
