@@ -23,6 +23,7 @@ from approvals.models import ApprovalDecision, ApprovalRequest, Status, Verdict
 from approvals.selectors import closed_sentence, newcomer, shown_state
 from approvals.services.checking import LONGEST_REASON, check_text, digest_of
 from approvals.services.holding import context_of, locked, wake
+from audit.loading import attested
 from audit.services import Target, record
 from audit.taxonomy import Event
 from provenance.actor import Actor
@@ -49,10 +50,12 @@ def decide(
     binds the edit. `shown` is the `shown_state` of what the person saw; a difference raises `ShownElse`. `step_up`
     names how the person proved just now who they are: approving critical risk needs it, and a second person, who
     approves exactly what the first did; neither may have been given their roles within the last day. Performs nothing:
-    whoever asked is woken after the commit.
+    whoever asked is woken after the commit. Raises `RowAltered` for a request that is not what the log says.
     """
     actor.require(Permission.APPROVALS_DECIDE)
     request = locked(actor, request_id)
+    # A decision signs the request as it stands. One that was edited past the platform would be genuine afterwards (T06).
+    attested(ApprovalRequest, "row.id = %(id)s", {"id": request_id})
     now = database_now()
     _demand_open(request, now, actor)
     earlier = list(request.decisions.order_by("id"))

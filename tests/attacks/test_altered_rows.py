@@ -5,6 +5,7 @@ import pytest
 from apikeys import keytext
 from apikeys import services as keys
 from approvals import services as approvals
+from audit.attestation import RowAltered
 from audit.models import AuditDetail
 from audit.taxonomy import Event
 from gateway import services
@@ -124,6 +125,25 @@ def test_an_altered_row_is_told_once_for_each_state_it_is_in(echo, fake):
     for _ in range(3):
         blocked(echo)
     assert len(told(echo)) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "payload = jsonb_set(payload, '{vendor}', '\"V-666\"')",
+        "risk = 'low', quorum = 1",
+        "conflicted_user_ids = '{}', requested_by_id = 'somebody'",
+        "due_at = due_at + interval '1 year'",
+    ],
+)
+def test_nobody_decides_a_request_that_was_edited_on_its_way_to_them(world, erp, change):
+    """The decision would sign it as it stands, and what nobody asked for would be approved."""
+    waiting = world.call("ledger", "erp.setTerms", key="k", vendor="V-1", terms="NET60")
+    world.owner_does(f"UPDATE approvals_approvalrequest SET {change}")
+    with pytest.raises(RowAltered):
+        approvals.decide(actor=world.approver, request_id=waiting.approval_id, verdict="approve", reason="Checked it.")
+    assert not world.events(Event.APPROVAL_APPROVED)
+    assert not erp.calls
 
 
 @pytest.mark.parametrize(
