@@ -32,6 +32,7 @@ from audit.guard import GuardTable
 from audit.judging import COLUMNS, StoredEvent, flaw
 from audit.retention_schema import RUNS
 from audit.signing import KeyRing
+from provenance.collection import no_collection
 from provenance.ids import uuid7_time
 
 BATCH = 2000
@@ -126,7 +127,7 @@ def _reconciled(
 ) -> Report:
     wanted = sorted(governed_tables() if tables is None else tables, key=lambda t: t.object_type)
     comparison = _Comparison(connection, keys, progress)
-    with connection.transaction():
+    with connection.transaction(), no_collection():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         connection.execute(f"SET LOCAL work_mem = '{SORT_MEMORY}'")
         # Not by `audit.expired`, which nobody signed: past a false end every row that ran would count as expired.

@@ -11,14 +11,13 @@ Here are the loop and one pass. What a pass takes is `audit.backlog`, how logs g
 `audit.publishing`, and what the sealer tells in the logs `audit.announcements`.
 """
 
-import gc
 import logging
 import logging.config
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -48,6 +47,7 @@ from audit.publishing import Publisher
 from audit.signing import KeyRing
 from audit.stored_logs import Judge, StoredLogs
 from audit.taxonomy import Event
+from provenance.collection import no_collection
 from provenance.ids import uuid7_floor
 from provenance.keyfiles import KeyRefused
 from provenance.postgres.names import signed_in
@@ -308,18 +308,6 @@ class Sealer:
         self._lease.fence = 0
         self._backlog.leave(None)
         self._logs.forget()
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Rows hold no cycles, and Python's collector would look at all of them again and again: a third of a pass."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def from_settings() -> Sealer:

@@ -19,10 +19,11 @@ from audit import sealer_sql as sql
 from audit.backlog import Backlog
 from audit.envelope import insert_rows
 from audit.passes import State
-from audit.sealer import MOST_EVENTS, no_collection
+from audit.sealer import MOST_EVENTS
 from bench import events
 from bench.figures import Figure, Goal, Sample, against, interleaved, median
 from bench.ground import CPU_BOUND, Ground, cpu_seconds
+from provenance.collection import no_collection
 from provenance.ids import uuid7
 
 RATE = 2000
