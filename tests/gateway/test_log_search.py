@@ -7,7 +7,7 @@ from audit.selectors import EventFilters
 from gateway.contract import CallState
 from provenance.api import Paging
 from provenance.db import enter
-from tests.gateway.test_approved_calls import approve, asked
+from tests.gateway.approving import approve, asked
 
 GIVEN = "agent.tool_granted"
 WHOLE_CALL = ["approval.approved", "approval.consumed", "approval.requested", "mcp.tool_called", "mcp.tool_requested"]

@@ -6,9 +6,7 @@ verifier share would show (M112, T30; audit.md 4.7, 7.2, 7.11).
 
 import json
 import shutil
-import subprocess
 import zipfile
-from pathlib import Path
 
 import pytest
 
@@ -16,8 +14,7 @@ from tests.audit.bundles import fitting, forged, kinds, members, packed, verifie
 from tests.vectors import make_bundles, mutations
 from tests.vectors.cases import EXPIRED, GOOD, PLACE, case, said
 from tests.vectors.forgeries import FORGED, claims, erase, erase_besides, with_another_checksum, with_broken_packing
-
-NODE = shutil.which("node")
+from tests.vectors.second_verifier import NODE, agree
 
 
 @pytest.fixture(scope="module")
@@ -209,30 +206,6 @@ def test_both_refuse_what_chance_makes_of_a_bundle(tmp_path):
     assert len(found) > 300
     assert not [number for number, report in told.items() if report["verdict"] in {"ok", "incomplete"}]
     agree(found, told, tmp_path)
-
-
-def agree(cases, told, place):
-    """The second verifier finds of each case what the first one told, at the same index."""
-    listed = place / "cases.json"
-    listed.write_text(json.dumps([for_node(**options) for options in cases.values()]))
-    script = Path(__file__).parent / "verify.mjs"
-    done = subprocess.run([NODE, str(script), str(listed)], capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    for name, theirs in zip(cases, json.loads(done.stdout), strict=True):
-        ours = told[name]
-        assert theirs["verdict"] == ours["verdict"], (name, theirs, ours)
-        if ours["verdict"] != "unusable":
-            assert (theirs["first_bad_index"], set(theirs["kinds"])) == (ours["first_bad_index"], kinds(ours)), name
-
-
-def for_node(file, **options):
-    """The same case as the second verifier takes it."""
-    return {
-        "file": str(file),
-        "keys": options["key"].read_text().split(),
-        "macKeys": json.loads(options["mac-keys"].read_text()),
-        "since": options["since"].read_text() if "since" in options else None,
-    }
 
 
 def test_the_vectors_are_made_again_byte_for_byte(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 
 from tests.vectors.cases import case, said
 from tests.vectors.make_bundles import PLACE
-from tests.vectors.test_bundles import NODE, agree
+from tests.vectors.second_verifier import NODE, agree
 
 WHOLE = (PLACE / "whole.zip").read_bytes()
 DIRECTORY = WHOLE.index(b"PK\x01\x02")
