@@ -41,7 +41,7 @@ from audit.judging import flaw, too_late
 from audit.key_register import held_against
 from audit.lease import Lease, LostLease
 from audit.log_keys import LogKeys, log_signer
-from audit.passes import State
+from audit.passes import Cluster, State
 from audit.places import places_from_settings
 from audit.publishing import Publisher
 from audit.signing import KeyRing
@@ -88,6 +88,7 @@ class Sealer:
     _connection: psycopg.Connection[Any] | None = None
     _check_again_at: float = 0.0
     _refusal: str = ""
+    _led_on: Cluster | None = None
 
     def __post_init__(self) -> None:
         """A courier for each place."""
@@ -135,6 +136,7 @@ class Sealer:
         connection = self._open()
         if not self._lease.take(connection):
             return False
+        here = Cluster(*connection.execute(sql.HERE).fetchall()[0])
         if refusal := continuity.refusal(self._breaks) or self.log_keys.refusal(connection):
             self._refuse(refusal)
             return False
@@ -142,6 +144,7 @@ class Sealer:
         self._begin_status()
         self.publish()
         self._publisher.offer_newest(connection)
+        self._led_on = here
         return True
 
     def seal(self) -> bool:
@@ -153,6 +156,9 @@ class Sealer:
             if row is None or row[0] != self._lease.fence:
                 raise LostLease(self._lease.owner)
             state = State.parse(row)
+            if state.here != self._led_on:
+                # Behind a pooler a promotion breaks no connection, and what is known in here may be lost there.
+                raise LostLease(self._lease.owner)
             found = self._backlog.found(connection, state)
             if found.problem:
                 self._announcer.tell_moved(connection, self._log(None), found.problem)

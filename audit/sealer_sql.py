@@ -10,6 +10,7 @@ WHERE lease_until < clock_timestamp() OR owner = %(owner)s RETURNING fence
 """
 # Not into the past: how long nobody has sealed is read from it.
 GIVE_LEASE_BACK = "UPDATE audit.sealer SET lease_until = clock_timestamp() WHERE owner = %(owner)s"
+HERE = f"SELECT {SYSTEM}, {TIMELINE}"
 STATE = f"""
 SELECT fence, snap::text, pg_current_snapshot()::text, system_id, timeline, {SYSTEM}, {TIMELINE} FROM audit.sealer
 """  # noqa: S608  composed of constants

@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from audit import sealer_sql as sql
 from audit.anchors import AnchorFailed
 from audit.epochs import LogName, continued, origin_of, tree_over
 from audit.judging import COLUMNS, StoredEvent
@@ -92,6 +93,35 @@ def test_what_is_published_reaches_the_anchor_and_a_restart_goes_on(anchor):
     assert f"{ORIGIN}\n5\n" in anchor.newest()[ORIGIN]
     assert status() == ""
     assert status("directory") == ""
+
+
+def hang_up(sealer):
+    """Let it connect anew and know nothing of it."""
+    sealer._connection.close()
+    sealer._connection = None
+
+
+def test_a_sealer_whose_connection_survived_a_failover_looks_again_at_what_was_published(anchor, monkeypatch):
+    """As behind a pooler, which connects to the promoted standby by itself; here the standby is a copy that is behind."""
+    kept = tell(WORKSPACE, 3)
+    with sealing.sealer(places=[anchor]) as one:
+        one.work()
+        hang_up(one)
+        with backup() as copy:
+            tell(WORKSPACE, 2)
+            one.work()
+            for courier in one.couriers:
+                courier.deliver()
+            hang_up(one)
+            restore(copy)
+            monkeypatch.setattr(sql, "STATE", sql.STATE.replace(sql.TIMELINE, "'00000009'"))
+            monkeypatch.setattr(sql, "HERE", sql.HERE.replace(sql.TIMELINE, "'00000009'"))
+            tell(WORKSPACE, 1)
+            with pytest.raises(LostLease):
+                one.work()
+            one.work()
+            assert ids_in(WORKSPACE) == kept, "nothing was sealed"
+            assert "were published" in status()
 
 
 def test_after_a_restore_to_before_what_was_published_nothing_is_sealed_until_an_epoch_is_started(anchor, caplog):
