@@ -110,7 +110,7 @@ class LockedBucket:
         content = self._ask("GET", "", asked, seconds=READ_SECONDS).content
         try:
             # From the operator's own store and of bounded size; expat itself refuses entities that grow.
-            versions = ET.fromstring(content).findall("{*}Version")  # noqa: S314
+            versions = ET.fromstring(content).findall("{*}Version")  # noqa: S314  see above
         except ET.ParseError as problem:
             raise AnchorFailed(f"the bucket does not list its versions: {problem}") from problem
         found = [(each.findtext("{*}Key", ""), each.findtext("{*}VersionId", "")) for each in versions]
