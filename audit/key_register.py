@@ -16,8 +16,8 @@ import psycopg
 
 from audit.clocks import CLOCK_TOLERANCE
 from audit.judging import StoredEvent, flaw
-from audit.key_schema import ALGORITHM, SIGNERS
 from audit.notes import BadNote, LogKey
+from audit.schema.keys import ALGORITHM, SIGNERS
 from audit.signing import KeyRing
 from audit.succession import Succession
 from audit.taxonomy import Event

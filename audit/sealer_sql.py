@@ -1,7 +1,7 @@
 """What the sealer says to Postgres, one statement for each thing it does."""
 
 from audit.glance import COLUMNS
-from audit.timeline_schema import SYSTEM, TIMELINE
+from audit.schema.timelines import SYSTEM, TIMELINE
 
 TAKE_LEASE = """
 UPDATE audit.sealer

@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 
 from audit.envelope import ObjectFacts, build, insert_rows
+from audit.schema.timelines import SYSTEM, TIMELINE
 from audit.signing import KeyRing
 from audit.taxonomy import Event
-from audit.timeline_schema import SYSTEM, TIMELINE
 from provenance.actor import Actor
 
 

@@ -4,8 +4,8 @@ Leaves and tiles are filled by COPY, which Postgres refuses where row security a
 nobody but the sealer reaches them, and readers go through functions that look at the workspace themselves.
 """
 
-from audit.functions import Function
-from audit.tables import before, no_truncate, read_by_auditors, written_once
+from audit.schema.functions import Function
+from audit.schema.tables import before, no_truncate, read_by_auditors, written_once
 from audit.taxonomy import OF_THE_LOG
 from provenance.postgres.refusals import UNAUDITED
 

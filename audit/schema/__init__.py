@@ -3,19 +3,19 @@
 The migration runs it and readiness compares the database with it, so a function that somebody changed in place is found.
 """
 
-from audit import (
+from audit.schema import (
     acceptance,
     coverage,
     functions,
-    key_schema,
+    keys,
     newest_changes,
-    refusal_schema,
-    retention_schema,
+    refusals,
+    retention,
     tables,
-    timeline_schema,
-    tree_schema,
+    timelines,
+    tree,
 )
-from audit.functions import Function
+from audit.schema.functions import Function
 
 MONTHS_AHEAD = 2
 MONTHLY = ("audit.event", "audit.detail")
@@ -72,7 +72,7 @@ END
 """,  # noqa: S608  composed of constants
 )
 
-_SUBJECTS = (key_schema, refusal_schema, tree_schema, retention_schema, timeline_schema)
+_SUBJECTS = (keys, refusals, tree, retention, timelines)
 """Each has tables, functions, triggers and rights of its own."""
 FUNCTIONS = (
     *(function for room in (functions, acceptance, newest_changes, coverage) for function in room.FUNCTIONS),

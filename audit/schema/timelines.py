@@ -4,8 +4,8 @@ A restore to a point in time and the promotion of a standby begin a new timeline
 acknowledged: a call may have happened that nobody here knows of. Dump and restore make another cluster, which is the same.
 """
 
-from audit.functions import Function
-from audit.tables import at_commit, written_once
+from audit.schema.functions import Function
+from audit.schema.tables import at_commit, written_once
 from audit.taxonomy import Event
 from provenance.postgres.refusals import UNAUDITED
 

@@ -1,7 +1,7 @@
 """What the log takes: events that their process may tell, whose columns are those of the signed body, and their details."""
 
 from audit.clocks import CLOCK_TOLERANCE
-from audit.functions import Function
+from audit.schema.functions import Function
 from audit.taxonomy import DECISIONS, OF_THE_HOST
 from provenance.actor import ActorKind
 from provenance.postgres.refusals import NOT_ACCEPTED, UNAUDITED

@@ -1,6 +1,6 @@
 """The newest event about each of these rows, by which the row is believed: one function for a workspace, one for sign-in."""
 
-from audit.functions import Function
+from audit.schema.functions import Function
 
 _RECENT = 20
 """Among so many newest ones by id is the newest revision, whatever the clocks of two hosts say."""

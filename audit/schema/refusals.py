@@ -1,8 +1,8 @@
 """Counts of refusals (`audit.refusal`) as SQL: they only go up, and no count is told or taken without its event."""
 
 from audit.clocks import CLOCK_TOLERANCE
-from audit.functions import Function
-from audit.tables import at_commit, before, no_truncate
+from audit.schema.functions import Function
+from audit.schema.tables import at_commit, before, no_truncate
 from provenance.postgres.refusals import UNAUDITED
 
 _BETWEEN_HOSTS = f"{2 * CLOCK_TOLERANCE.seconds // 60} minutes"

@@ -1,7 +1,7 @@
 """No change without its event: the functions behind the guards of every governed table."""
 
 from audit.clocks import CLOCK_TOLERANCE
-from audit.functions import Function
+from audit.schema.functions import Function
 from provenance.postgres.refusals import STALE, UNAUDITED
 
 COUNT_REVISION = Function(

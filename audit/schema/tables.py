@@ -3,7 +3,7 @@
 ENABLE ALWAYS, because a session that plays a replica fires no other trigger.
 """
 
-from audit.functions import REFUSE, Function
+from audit.schema.functions import REFUSE, Function
 
 
 def before(table: str, name: str, changes: str, asks: Function) -> str:

@@ -5,9 +5,9 @@ below them. Each function wants the event that tells of it in its own transactio
 """
 
 from audit.clocks import CLOCK_TOLERANCE
-from audit.functions import Function
 from audit.retention_classes import SEVEN_YEARS_DAYS, RetentionClass
-from audit.tables import read_by_auditors, written_once
+from audit.schema.functions import Function
+from audit.schema.tables import read_by_auditors, written_once
 from audit.taxonomy import OF_THE_LOG
 from provenance.postgres.refusals import UNAUDITED
 

@@ -1,7 +1,7 @@
 """The register of keys (`audit.key`) as SQL: who may sign, and that a key is only ever ended."""
 
-from audit.functions import Function
-from audit.tables import at_commit, before, no_truncate
+from audit.schema.functions import Function
+from audit.schema.tables import at_commit, before, no_truncate
 from audit.taxonomy import Event
 from provenance.postgres.refusals import UNAUDITED
 
