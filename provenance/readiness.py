@@ -383,17 +383,22 @@ WHERE relispartition AND relkind = 'r' AND relnamespace = ANY(ARRAY['public', 'a
 
 def _everything_else(found: set[str]) -> Iterator[str]:
     """The database says of its walls what a freshly migrated one says, line by line: nothing is missing, nothing is more."""
-    wanted = catalog.expected(found)
-    if not _is_our_cluster():
-        found = {line for line in found if not line.startswith(catalog.LARGE_OBJECTS)}
-    lines = [
-        *(f"The database lacks: {line}" for line in sorted(wanted - found)),
-        *(f"The code does not have: {line}" for line in sorted(found - wanted)),
-    ]
+    lines = differing_walls(found)
     yield from lines[:_MOST_LINES]
     if lines:
         more = f"{len(lines) - _MOST_LINES} more differ. " if len(lines) > _MOST_LINES else ""
         yield f"{more}{_HOW_TO_MEND}"
+
+
+def differing_walls(found: set[str]) -> list[str]:
+    """What the lines of a database lack of the walls of this version, and what they have more."""
+    wanted = catalog.expected(found)
+    if not _is_our_cluster():
+        found = {line for line in found if not line.startswith(catalog.LARGE_OBJECTS)}
+    return [
+        *(f"The database lacks: {line}" for line in sorted(wanted - found)),
+        *(f"The code does not have: {line}" for line in sorted(found - wanted)),
+    ]
 
 
 _MOST_LINES = 20
