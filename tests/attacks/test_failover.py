@@ -26,6 +26,7 @@ from audit.condition import condition
 from audit.envelope import insert_rows
 from audit.hindrances import SENTENCES
 from audit.taxonomy import Event
+from gateway import journal
 from gateway.contract import CallState
 from provenance.actor import Actor
 from provenance.binaries import postgres_for
@@ -271,21 +272,25 @@ def firm(pair, server):
         yield with_tools(world, server)
 
 
-def served(world, name, **more):
+def asked(world, body):
+    """What the gateway answers, whatever it is."""
+    with world.http("helper") as client:
+        return client.post("/call", json=body)
+
+
+def served(world, name, call_id=None):
     """As its client does it: ask again while the gateway says that it has no database."""
-    call_id = more.pop("call_id", uuid7())
-    answers = []
+    body, answers = {**call_body(name), "call_id": str(call_id or uuid7())}, []
 
     def answered():
-        with world.http("helper") as client:
-            answers.append(client.post("/call", json={**call_body(name, **more), "call_id": str(call_id)}))
+        answers.append(asked(world, body))
         return answers[-1].status_code != httpx2.codes.SERVICE_UNAVAILABLE
 
     until(answered, f"{name} is answered")
     return SimpleNamespace(**answers[-1].json())
 
 
-def test_no_call_leaves_before_a_synchronous_standby_has_its_event(firm, pair, server):
+def test_no_call_leaves_before_a_synchronous_standby_has_its_event(firm, pair, server, monkeypatch):
     with pair.archived():
         assert state(firm, "up.look") is CallState.SUCCEEDED, "an archive is no standby: there is nobody to wait for"
     pair.add_standby()
@@ -299,13 +304,12 @@ def test_no_call_leaves_before_a_synchronous_standby_has_its_event(firm, pair, s
     assert state(firm, "up.pay") is CallState.SUCCEEDED
     assert len(server.calls) == 2
     with pair.standby_stalled():
-        canceled, call = [], call_body("up.pay")
-
-        def send():
-            with firm.http("helper") as client:
-                canceled.append(client.post("/call", json=call))
-
-        sending = threading.Thread(target=send)
+        with monkeypatch.context() as impatient:
+            impatient.setattr(journal, "COMMIT_SECONDS", 0.5)
+            assert asked(firm, call_body("up.pay")).status_code == 503
+        assert len(server.calls) == 2, "nobody waits for ever, and nothing leaves meanwhile"
+        canceled = []
+        sending = threading.Thread(target=lambda: canceled.append(asked(firm, call_body("up.pay"))))
         sending.start()
         # Postgres then says that the transaction is committed: it is, on this server alone.
         until(lambda: pair.asked(CANCEL_THE_WAIT), "a commit waits for the standby")
