@@ -19,6 +19,7 @@ from agents.errors import AgentExists, AgentNotActive, NothingChanged, ProviderE
 from agents.models import Agent, AgentVersion, ModelProvider
 from agents.trust import Trust
 from audit.awaiting import hold_until_sealed
+from audit.loading import demand_as_signed
 from audit.services import record
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
@@ -132,6 +133,7 @@ def publish_version(*, actor: Actor, agent_id: UUID, configuration: Configuratio
     """
     actor.require(Permission.AGENTS_WRITE)
     agent = _locked(actor, agent_id)
+    demand_as_signed(agent)
     if not agent.is_active:
         raise AgentNotActive(slug=agent.slug)
     former = AgentVersion.objects.for_actor(actor).filter(agent=agent, number=agent.current_version).first()
@@ -169,6 +171,7 @@ def raise_trust(*, actor: Actor, agent_id: UUID, level: str, justification: str)
     if actor.kind is not ActorKind.USER:
         raise PermissionDenied(message="Only a person raises an agent's trust level.")
     agent = _locked(actor, agent_id)
+    demand_as_signed(agent)
     wanted, current = _level(level), Trust(agent.trust_level)
     if wanted.rank != current.rank + 1:
         raise Conflict(

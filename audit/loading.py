@@ -31,3 +31,12 @@ def attested(
             raise RowAltered(altered)
         return row
     return None
+
+
+def demand_as_signed(row: Governed) -> None:
+    """Raise `RowAltered` when a row that a service holds is not what its newest event signed.
+
+    Before a change that gives power: the event of the change signs the rest of the row as it stands, so that what somebody
+    altered past the platform would be genuine afterwards.
+    """
+    attested(type(row), "row.id = %(id)s", {"id": row.pk})

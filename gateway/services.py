@@ -8,6 +8,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from agents.models import Agent, AgentVersion
+from audit.loading import demand_as_signed
 from audit.services import record
 from audit.taxonomy import Event
 from gateway import pins, schemas
@@ -95,6 +96,7 @@ def review_tool(
     """
     actor.require(Permission.GATEWAY_WRITE)
     tool = _tool(actor, tool_id)
+    demand_as_signed(tool)
     if tool.pin != pin:
         raise PinChanged(tool=tool.name)
     _check_review(
@@ -123,6 +125,7 @@ def approve_server(*, actor: Actor, server_id: UUID, reason: str) -> McpServer:
     """Let the reviewed tools of a server be used. Also ends a quarantine, after its tools were reviewed again."""
     actor.require(Permission.GATEWAY_WRITE)
     server = _server(actor, server_id)
+    demand_as_signed(server)
     if server.status == McpServer.Status.APPROVED:
         raise Conflict(f"{server.slug} is approved already.")
     server.status = McpServer.Status.APPROVED

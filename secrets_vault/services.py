@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from audit.loading import demand_as_signed
 from audit.services import record
 from audit.taxonomy import Event
 from provenance import crypto
@@ -84,6 +85,7 @@ def rotate_secret(*, actor: Actor, name: str, value: str, reason: str = "") -> S
     """Replace the value. The former one is destroyed in the same transaction; bindings stay as they are."""
     actor.require(Permission.SECRETS_WRITE)
     secret = _locked(actor, name)
+    demand_as_signed(secret)
     slots = SecretBinding.objects.for_actor(actor).filter(secret=secret).values_list("slot", flat=True)
     _check_value(value, list(slots))
     former = secret.current_version
@@ -113,6 +115,7 @@ def bind_secret(*, actor: Actor, name: str, url: str, slot: str, reason: str = "
     """Let the secret be sent to one more origin and slot. Binding twice is no error and no second event."""
     actor.require(Permission.SECRETS_WRITE)
     secret = _locked(actor, name)
+    demand_as_signed(secret)
     origin = Binding(url, slot).origin
     rows = SecretBinding.objects.for_actor(actor).filter(secret=secret, origin=origin, slot=_checked_slot(slot))
     return rows.first() or _bind(actor, secret, origin, slot, reason)

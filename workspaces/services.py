@@ -14,7 +14,7 @@ from django.core.validators import validate_email
 from django.db import connection, transaction
 from django.utils import timezone
 
-from audit.loading import attested
+from audit.loading import attested, demand_as_signed
 from audit.services import record
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
@@ -209,6 +209,7 @@ def change_roles(*, actor: Actor, user_id: UUID, roles: Iterable[Role | str]) ->
     actor.require(Permission.MEMBERS_WRITE)
     names = _role_names(roles)
     membership = _locked_membership(actor, user_id)
+    demand_as_signed(membership)
     not_oneself(actor, user_id)
     before = list(membership.roles)
     if Role.ADMIN in before and Role.ADMIN not in names:

@@ -23,7 +23,7 @@ from approvals.models import ApprovalDecision, ApprovalRequest, Status, Verdict
 from approvals.selectors import closed_sentence, newcomer, shown_state
 from approvals.services.checking import LONGEST_REASON, check_text, digest_of
 from approvals.services.holding import context_of, locked, wake
-from audit.loading import attested
+from audit.loading import demand_as_signed
 from audit.services import Target, record
 from audit.taxonomy import Event
 from provenance.actor import Actor
@@ -54,8 +54,7 @@ def decide(
     """
     actor.require(Permission.APPROVALS_DECIDE)
     request = locked(actor, request_id)
-    # A decision signs the request as it stands. One that was edited past the platform would be genuine afterwards (T06).
-    attested(ApprovalRequest, "row.id = %(id)s", {"id": request_id})
+    demand_as_signed(request)
     now = database_now()
     _demand_open(request, now, actor)
     earlier = list(request.decisions.order_by("id"))

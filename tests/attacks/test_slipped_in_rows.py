@@ -5,9 +5,13 @@ What the service signs afterwards is genuine, so the row must be refused before,
 
 import pytest
 
+from agents import services as agents
+from audit.attestation import RowAltered
 from audit.taxonomy import Event
+from gateway import services as gateway
 from provenance.db import enter
 from provenance.ids import uuid7
+from secrets_vault import services as vault
 from tests import factories
 from tests.browsing import browser
 from tests.gateway.world import unguarded
@@ -75,3 +79,47 @@ def test_nor_does_one_that_was_edited(workspace, admin, change):
     with enter(workspace.pk):
         assert Membership.objects.filter(roles__contains=["admin"]).count() == 1
     assert told(workspace) == [("invitation", str(invitation.pk))]
+
+
+# --- Rows that a service changes -------------------------------------------------------------------------------------
+
+
+def test_trust_that_was_raised_past_the_platform_is_not_signed_with_the_next_version(echo):
+    """At the same revision the gateway keeps what it knew, so that nobody meets the altered row until a service signs it."""
+    echo.owner_does("UPDATE agents_agent SET trust_level = 'high'")
+    agent_id = echo.agents["helper"].id
+    configuration = agents.Configuration(provider="unused", model="model-2026-02-02", system_prompt="You help more.")
+    with pytest.raises(RowAltered), enter(echo.workspace.id):
+        agents.publish_version(actor=echo.admin, agent_id=agent_id, configuration=configuration)
+    echo.owner_does("UPDATE agents_agent SET trust_level = 'low'")
+    with enter(echo.workspace.id):
+        agents.publish_version(actor=echo.admin, agent_id=agent_id, configuration=configuration)
+
+
+def test_neither_is_what_else_of_a_row_gives_power(echo):
+    for statement, change in (
+        (
+            "UPDATE gateway_mcpserver SET url = 'http://127.0.0.1:9/mcp'",
+            lambda: gateway.approve_server(actor=echo.admin, server_id=echo.servers["up"].pk, reason="Looked at."),
+        ),
+        (
+            "UPDATE gateway_tool SET effect = 'read', data_tier = 2",
+            lambda: echo.review("up.echo"),
+        ),
+        (
+            "UPDATE secrets_vault_secret SET access = 'write'",
+            lambda: vault.rotate_secret(actor=echo.admin, name="up-token", value="tok-of-the-second-year"),
+        ),
+    ):
+        echo.owner_does(statement)
+        with pytest.raises(RowAltered), enter(echo.workspace.id):
+            change()
+
+
+def test_a_membership_that_was_given_to_somebody_else_gets_no_roles(workspace, admin):
+    viewer, mallory = (factories.make_member(workspace, roles={"viewer"}) for _ in range(2))
+    with unguarded("workspaces_membership") as owner:
+        owner.execute("DELETE FROM workspaces_membership WHERE user_id = %s", [mallory.id])
+        owner.execute("UPDATE workspaces_membership SET user_id = %s WHERE user_id = %s", [mallory.id, viewer.id])
+    with pytest.raises(RowAltered), enter(workspace.pk):
+        services.change_roles(actor=admin, user_id=mallory.id, roles=["admin"])
