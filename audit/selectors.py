@@ -33,7 +33,7 @@ from provenance.ids import as_events_name, is_short_id, parse_public_id, public_
 from provenance.permissions import Permission
 from provenance.risk import Risk
 
-PATIENCE_SECONDS = 0.025
+PATIENCE_SECONDS = 0.02
 """How long a page looks for events that are rare before it says how far it looked."""
 COUNTING_SECONDS = 0.01
 """How much longer it counts them: what the search did not need is added."""
