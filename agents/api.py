@@ -12,8 +12,7 @@ from agents.models import Agent, AgentVersion
 from provenance.api import ApiRequest, Endpoint, Input, Paging, found, list_response
 from provenance.ids import public_id
 from provenance.permissions import Permission
-
-LONGEST_REASON = 1000
+from provenance.reasons import LONGEST_REASON
 
 
 class RequestedToolOutput(serializers.Serializer[Any]):

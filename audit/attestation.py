@@ -168,7 +168,7 @@ def altered_event(keys: KeyRing, *, by: str, workspace_id: UUID | None, altered:
     )
 
 
-class Told:
+class AlreadyTold:
     """What this process has told already: a row that is asked for a thousand times is told once for each state it is in."""
 
     def __init__(self, most: int = 10_000) -> None:

@@ -24,7 +24,7 @@ from audit.telling import Problem, Told, told
 from provenance.held_keys import process_of
 from provenance.ids import uuid7_floor, uuid7_time
 
-SEALED_WITHIN = timedelta(days=31)
+OUT_OF_ORDER = timedelta(days=31)
 """So much younger may an event be that was sealed before one of the month: a sealer may stand still, and a restore take long."""
 _PROCESS = "retention"
 
@@ -59,7 +59,7 @@ class ExpiredLeaves:
 
         The job that lets months go names what Postgres calls one, and a leaf's id is nobody's signature.
         """
-        younger = self.connection.execute(_YOUNGER, [origin, uuid7_floor(_end_of(month) + SEALED_WITHIN)]).fetchone()
+        younger = self.connection.execute(_YOUNGER, [origin, uuid7_floor(_end_of(month) + OUT_OF_ORDER)]).fetchone()
         return younger[0] if younger else None
 
 

@@ -27,11 +27,11 @@ from provenance.db import database_now, enter, service, workspace_of
 from provenance.errors import Invalid, NotFound, PermissionDenied
 from provenance.ids import as_events_name
 from provenance.permissions import Permission
+from provenance.reasons import LONGEST_REASON
 
 BATCH = 500
 MOST_BATCHES = 20
 """Of one workspace and class in one sweep: the rest is taken by the next."""
-LONGEST_REASON = 1000
 MOST_RUNS_AT_ONCE = 500
 
 

@@ -12,6 +12,7 @@ from audit.models import HOLD_KINDS, LegalHold
 from provenance.api import ApiRequest, Endpoint, Input, Paging, list_response
 from provenance.ids import public_id
 from provenance.permissions import Permission
+from provenance.reasons import LONGEST_REASON
 
 
 class HoldInput(Input):
@@ -19,7 +20,7 @@ class HoldInput(Input):
 
     scope_kind = serializers.ChoiceField(choices=HOLD_KINDS)
     scope_id = serializers.CharField(max_length=200, required=False, default="", allow_blank=True)
-    reason = serializers.CharField(max_length=retention.LONGEST_REASON)
+    reason = serializers.CharField(max_length=LONGEST_REASON)
 
 
 class HoldOutput(serializers.Serializer[Any]):

@@ -22,7 +22,7 @@ from audit.months import Walk, month_floors
 from audit.notes import BadNote
 from audit.proofs import NotYetSealed, event_proof
 from audit.signing import KeyRing, may_sign
-from audit.steps import Evidence, State, Step, place_of, steps_of
+from audit.steps import Evidence, State, Step, position_of, steps_of
 from audit.taxonomy import Event
 from audit.tree import SignedCheckpoint, Tree, django_tree
 from provenance.actor import Actor, ActorKind
@@ -310,15 +310,15 @@ def event_detail(*, actor: Actor, event_id: UUID) -> EventDetail:
         tree=tree,
         now=database_now(),
     )
-    place = place_of(tree, event_id)
-    steps = steps_of(evidence, place)
-    where: dict[str, Any] = {"log_id": place.log_id, "log_index": place.index} if place else {}
+    position = position_of(tree, event_id)
+    steps = steps_of(evidence, position)
+    where: dict[str, Any] = {"log_id": position.log_id, "log_index": position.index} if position else {}
     return EventDetail(
         row=EventRow(event, detail.facts if detail else {}, **where),
         body=event.signed,
         proof=_proof(evidence, steps),
         steps=steps,
-        sealed_in=place.sealed_in if place else None,
+        sealed_in=position.sealed_in if position else None,
         proof_text=_proof_text(tree, event_id, steps),
         on_behalf_of=_person(actor, str(event.signed.get("on_behalf_of") or "")),
     )

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, models, transaction
 
-from audit.attestation import Altered, Told, altered_event
+from audit.attestation import AlreadyTold, Altered, altered_event
 from audit.envelope import EventContext, ObjectFacts, Op, Outcome, SignedEvent, build, storing
 from audit.governed import Governed, GovernedInstance
 from audit.signing import KeyRing
@@ -160,7 +160,7 @@ def record_altered(altered: Sequence[Altered], *, by: str) -> None:
     _told.tell(news)
 
 
-_told = Told()
+_told = AlreadyTold()
 
 
 def verifying_keys() -> KeyRing:

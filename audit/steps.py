@@ -62,7 +62,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Position:
     """Where an event stands, and the first checkpoint that holds it. `problem`: why that one cannot be read."""
 
     log_id: int
@@ -71,18 +71,18 @@ class Place:
     problem: str = ""
 
 
-def place_of(tree: Tree, event_id: UUID) -> Place | None:
-    """The event's place in the log; None while the sealer has not come to it."""
+def position_of(tree: Tree, event_id: UUID) -> Position | None:
+    """Where the event stands; None while the sealer has not come to it."""
     found = tree.positions([event_id]).get(event_id)
     if found is None:
         return None
     try:
-        return Place(*found, tree.first_checkpoint_over(*found))
+        return Position(*found, tree.first_checkpoint_over(*found))
     except BadNote as error:
-        return Place(*found, problem=str(error))
+        return Position(*found, problem=str(error))
 
 
-def steps_of(evidence: Evidence, position: Place | None) -> tuple[Step, ...]:
+def steps_of(evidence: Evidence, position: Position | None) -> tuple[Step, ...]:
     """The five steps, in order."""
     checks: tuple[Callable[[], Step], ...] = (
         lambda: _contents(evidence),
@@ -155,7 +155,7 @@ def _signature(evidence: Evidence) -> Step:
     return Step(State.OK, "Signature is valid", figure)
 
 
-def _position(evidence: Evidence, position: Place | None) -> Step:
+def _position(evidence: Evidence, position: Position | None) -> Step:
     if position is None:
         return _not_in_the_log(evidence)
     stored = evidence.tree.leaves(position.log_id, position.index, position.index + 1)
@@ -189,7 +189,7 @@ def _not_in_the_log(evidence: Evidence) -> Step:
     return Step(State.WAITING, _NAMES[2], "Signed, not sealed yet.")
 
 
-def _inclusion(evidence: Evidence, position: Place | None) -> Step:
+def _inclusion(evidence: Evidence, position: Position | None) -> Step:
     if position is not None and position.problem:
         return _failed("Not inside a checkpoint", "The stored checkpoint is none", "three lines", position.problem)
     if position is None or position.sealed_in is None:
@@ -217,7 +217,7 @@ def _inclusion(evidence: Evidence, position: Place | None) -> Step:
     )
 
 
-def _checkpoint(tree: Tree, position: Place | None) -> Step:
+def _checkpoint(tree: Tree, position: Position | None) -> Step:
     if position is None or position.sealed_in is None:
         return Step(State.WAITING, _NAMES[4], "Not checked.")
     sealed = position.sealed_in

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-from audit.attestation import Altered, Told, altered_event
+from audit.attestation import AlreadyTold, Altered, altered_event
 from audit.signing import KeyRing
 from gateway.journal import Journal
 from secrets_vault.references import NotAsSigned
@@ -16,7 +16,7 @@ class Alterations:
     def __init__(self, journal: Journal, keys: KeyRing) -> None:
         self._journal = journal
         self.keys = keys
-        self._told = Told()
+        self._told = AlreadyTold()
 
     async def record(self, workspace_id: UUID, altered: Sequence[Altered]) -> None:
         """Make sure that the log names them. `AuditUnavailable` when it cannot."""

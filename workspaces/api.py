@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from provenance.api import ApiRequest, Endpoint, Input, Paging, list_response
 from provenance.ids import parse_public_id, public_id
 from provenance.permissions import Permission
+from provenance.reasons import LONGEST_REASON
 from workspaces import selectors, services
 from workspaces.erasure import erase_member
 from workspaces.models import HALT_MODES, SCOPE_KINDS, Control
@@ -21,7 +22,7 @@ class HaltInput(Input):
     scope_kind = serializers.ChoiceField(choices=SCOPE_KINDS)
     scope_id = serializers.CharField(max_length=200)
     mode = serializers.ChoiceField(choices=HALT_MODES, default="pause")
-    reason = serializers.CharField(max_length=services.LONGEST_REASON)
+    reason = serializers.CharField(max_length=LONGEST_REASON)
 
 
 class HaltOutput(serializers.Serializer[Any]):
@@ -57,7 +58,7 @@ class HaltList(Endpoint):
 class EraseInput(Input):
     """Why this person is erased."""
 
-    reason = serializers.CharField(max_length=services.LONGEST_REASON)
+    reason = serializers.CharField(max_length=LONGEST_REASON)
 
 
 class EraseOutput(serializers.Serializer[Any]):

@@ -18,6 +18,7 @@ from provenance.db import database_now, enter, service, workspace_of
 from provenance.errors import NotFound, PermissionDenied
 from provenance.permissions import Permission
 from provenance.postgres.refusals import UnauditedChange
+from provenance.reasons import LONGEST_REASON
 from workspaces import departures, erasure_journal, lookups
 from workspaces.erasure_journal import Erasure, JournalBroken
 from workspaces.errors import ErasureNotKept, MemberActive, UnderLegalHold
@@ -27,7 +28,6 @@ from workspaces.selectors import active_membership
 from workspaces.services import line, not_oneself, not_the_last_administrator
 
 ERASED_NAME = "Erased person"
-LONGEST_REASON = 1000
 MOST_NAMED = 500
 
 

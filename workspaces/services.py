@@ -22,6 +22,7 @@ from provenance.db import enter, scope, service, workspace_of
 from provenance.errors import Invalid, NotFound, PermissionDenied
 from provenance.ids import uuid7
 from provenance.permissions import Permission
+from provenance.reasons import LONGEST_REASON
 from workspaces import departures, lookups, scopes
 from workspaces.errors import (
     AlreadyMember,
@@ -49,7 +50,6 @@ from workspaces.roles import Role
 from workspaces.setup_token import SetupToken
 
 INVITATION_DAYS = 7
-LONGEST_REASON = 1000
 
 # Names of advisory locks, held to the end of a transaction.
 _FIRST_ADMINISTRATOR_LOCK = 0x70726F7601
