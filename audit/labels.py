@@ -60,6 +60,13 @@ def with_names(actor: Actor, events: Iterable[EventRow]) -> list[EventRow]:
     ]
 
 
+def name_of(actor: Actor, object_type: str, id_: str) -> str:
+    """What one row is called; its id as it stands where nobody here says more."""
+    known = _uuid(id_)
+    names = _namers[object_type](actor, [known]) if known and object_type in _namers else {}
+    return next(iter(names.values()), id_)
+
+
 def _actor(event: AuditEvent) -> tuple[str, UUID | None]:
     return event.actor_type, _uuid(event.actor_id)
 

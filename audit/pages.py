@@ -310,6 +310,9 @@ def _panel(request: PageRequest, event_id: str) -> dict[str, Any]:
         "detail": detail,
         "row": row,
         "context": row.event.context,
+        "agent_version": labels.name_of(
+            request.actor, "agent_version", str(row.event.context.get("agent_version") or "")
+        ),
         "steps": detail.steps,
         "facts": _shown_facts(detail),
         "object_address": _object_address(detail, request.workspace.slug),

@@ -22,6 +22,7 @@ belongings.register("agent", ToolCall.objects.for_actor, "agent_id", named="appr
 scopes.register("server", selectors.server_named)
 scopes.register("tool", selectors.tool_named)
 sweeper.register("gateway.grants", expiry.sweep)
+add_panel("audit.event", "call", panels.call_of_event)
 add_panel("agents.detail", "grants", panels.grants_of_agent)
 register(
     Place(

@@ -7,6 +7,8 @@ from audit.selectors import EventFilters
 from gateway.contract import CallState
 from provenance.api import Paging
 from provenance.db import enter
+from provenance.ids import public_id
+from tests.browsing import browser
 from tests.gateway.approving import approve, asked
 
 GIVEN = "agent.tool_granted"
@@ -42,6 +44,19 @@ def test_a_tool_or_an_agent_leads_to_who_let_it_act(world, changed, name):
     assert (decided.actor_id, decided.object_id) == (world.approver.id, str(changed.pk))
     assert [event.pk for event in events] == sorted({event.pk for event in events}, reverse=True)
     assert [event.action for event in found(world, name, actions=["approval.approved"])] == ["approval.approved"]
+
+
+def test_the_event_of_a_call_leads_to_who_let_it_happen(world, changed):
+    """On its page stand the version of the agent, how the call ended, and the approval with what the log says of it."""
+    (called,) = [event for event in found(world, "erp.setTerms") if event.action == "mcp.tool_called"]
+    client, base = browser(world.admin), f"/w/{world.workspace.slug}"
+    page = client.get(f"{base}/audit/{called.public_id}/").text
+    assert f'href="{base}/approvals/{public_id("apr", changed.pk)}/"' in page
+    assert "<dt>Agent version</dt><dd>ledger v1</dd>" in page
+    for about, told in ((changed.pk, "approval.approved"), (called.object_id, "mcp.tool_requested")):
+        link = f"{base}/audit/?object_id={about}"
+        assert f'href="{link}"' in page
+        assert told in client.get(link).text.replace("<wbr>", "")
 
 
 def test_another_tool_leads_to_none_of_it(world, changed):
