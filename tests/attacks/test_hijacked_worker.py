@@ -181,6 +181,25 @@ def test_evidence_from_another_run_or_a_refused_call_is_a_claim(world, erp):
     assert found.evidence[0]["tone"] == "slate"
 
 
+@pytest.mark.parametrize("what", ["the answer", "the tool", "the run"])
+def test_evidence_from_a_record_that_was_exchanged_past_the_platform_is_a_claim(world, erp, what):
+    """Nobody signs the gateway's record: an answer counts as a signed event told it (T06)."""
+    call = looked_up(world, erp)
+    erp.reply = lambda _name, _arguments: text("", structuredContent={"terms": "NET90", "vendor": "V-2"})
+    assert world.call("ledger", "erp.getTerms", vendor="V-2").state is CallState.SUCCEEDED
+    world.owner_does(
+        {
+            "the answer": "UPDATE gateway_toolcall SET result_ref = (SELECT result_ref FROM gateway_toolcall ORDER BY id DESC LIMIT 1)",
+            "the tool": "UPDATE gateway_toolcall SET tool_name = 'erp.other'",
+            "the run": "UPDATE gateway_toolcall SET run_id = gen_random_uuid()",
+        }[what]
+    )
+    tool = "erp.other" if what == "the tool" else "erp.getTerms"
+    value = "NET90" if what == "the answer" else "NET30"
+    found, _ = shown(world, ask(world, evidence=[claim(f"{tool} terms {call}", value=value)]))
+    assert found.evidence[0]["tone"] == "slate"
+
+
 def test_a_worker_cannot_write_the_record_that_evidence_is_held_against(world, erp, as_role):
     looked_up(world, erp)
     for statement in ("UPDATE gateway_toolcall SET result_ref = ''", "DELETE FROM gateway_toolcall"):
