@@ -18,7 +18,7 @@ import psycopg
 
 from audit.clocks import CLOCK_TOLERANCE
 from audit.judging import StoredEvent
-from audit.schema.retention import YEARS_KEPT
+from audit.schema.months import YEARS_KEPT
 from audit.taxonomy import Event
 from audit.telling import Problem, Told, told
 from provenance.held_keys import process_of

@@ -30,7 +30,7 @@ from audit.attestation import Altered, LoadedRow, difference
 from audit.expired_months import expired_until
 from audit.guard import GuardTable
 from audit.judging import COLUMNS, StoredEvent, flaw
-from audit.schema.retention import RUNS
+from audit.schema.months import RUNS
 from audit.signing import KeyRing
 from provenance.collection import no_collection
 from provenance.ids import uuid7_time

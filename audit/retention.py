@@ -1,6 +1,6 @@
 """How long things are kept: settings of a workspace, legal holds, details whose time is over, months after seven years.
 
-The limits themselves stand in Postgres (`audit.schema.retention`): what is refused there is refused to everybody.
+The limits themselves stand in Postgres (`audit.schema.retention`, `audit.schema.months`): what is refused there is refused to everybody.
 """
 
 import json

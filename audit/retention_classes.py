@@ -1,6 +1,6 @@
 """How long the erasable part of an event is kept: classes of detail, each with its usual time and a floor. Pure.
 
-The signed events themselves stay for seven years whatever is set here (`audit.schema.retention`). Which class a detail
+The signed events themselves stay for seven years whatever is set here (`audit.schema.months`). Which class a detail
 has is decided by the type of its event when it is written, so it is settled before anything is logged (M125). Verification
 holds what is stored against this table, so a type keeps the class that it has.
 """

@@ -5,11 +5,16 @@ Every function fixes its search_path and names what it uses with its schema (T11
 
 from dataclasses import dataclass
 
+from audit.clocks import CLOCK_TOLERANCE
 from provenance.postgres.refusals import NO_WORKSPACE, UNAUDITED
 from provenance.roles import RUNTIME_ROLES
 
 TENANT_ROLES = ("web", "gateway", "worker", "audit_read")
 """Who may use the scope. The sealer and retention work through functions of their own."""
+
+OF_THIS_TRANSACTION = f"""
+    event.id >= audit.uuid_floor(pg_catalog.now() - interval '{2 * CLOCK_TOLERANCE.seconds // 60} minutes') AND event.xid = pg_catalog.pg_current_xact_id()"""
+"""The id alone keeps Postgres from looking through the months."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from django.db import DatabaseError
 
 from audit.months import month_floors
 from audit.retention import expire_month
-from audit.schema.retention import YEARS_KEPT
+from audit.schema.months import YEARS_KEPT
 from provenance.command import OurCommand
 from provenance.db import database_now
 from provenance.ids import uuid7_time

@@ -1,7 +1,8 @@
-"""What the log takes: events that their process may tell, whose columns are those of the signed body, and their details."""
+"""Events and their details as SQL: what the log takes, who may tell it, and that it stays as it was written."""
 
 from audit.clocks import CLOCK_TOLERANCE
 from audit.schema.functions import Function
+from audit.schema.tables import after, before, no_truncate, read_by_auditors, written_once
 from audit.taxonomy import DECISIONS, OF_THE_HOST
 from provenance.actor import ActorKind
 from provenance.postgres.refusals import NOT_ACCEPTED, UNAUDITED
@@ -215,3 +216,99 @@ END
 )
 
 FUNCTIONS = (ACCEPT_EVENT, LEARN_TELLERS, STORE, ONLY_ERASE)
+
+TABLES = """
+-- Which process may make which change, as the rights on the guarded tables have it: it alone tells of one.
+CREATE TABLE audit.teller (
+  db_role name NOT NULL,
+  object_type text NOT NULL,
+  op text NOT NULL,
+  of_table text NOT NULL,
+  PRIMARY KEY (db_role, object_type, op)
+);
+
+CREATE TABLE audit.event (
+  id uuid PRIMARY KEY,
+  xid xid8 NOT NULL,
+  workspace_id uuid,
+  object_type text NOT NULL,
+  object_id text NOT NULL,
+  rev bigint,
+  op text NOT NULL CHECK (op IN ('insert', 'update', 'delete', 'read')),
+  changed text[] NOT NULL,
+  action text NOT NULL,
+  actor_id text NOT NULL,
+  actor_type text NOT NULL,
+  outcome text NOT NULL CHECK (outcome IN ('success', 'failure', 'blocked', 'pending', 'unknown')),
+  risk text NOT NULL CHECK (risk IN ('low', 'medium', 'high', 'critical')),
+  run_id uuid,
+  kid text NOT NULL,
+  mac bytea NOT NULL CHECK (octet_length(mac) = 32),
+  body text NOT NULL CHECK (octet_length(body) <= 8192)
+) PARTITION BY RANGE (id);
+CREATE INDEX event_coverage ON audit.event (xid, object_id, rev);
+CREATE INDEX event_workspace ON audit.event (workspace_id, id);
+CREATE INDEX event_object ON audit.event (workspace_id, object_id, id);
+CREATE INDEX event_run ON audit.event (run_id, id) WHERE run_id IS NOT NULL;
+-- Timelines of members and agents, and the types of event that a review asks for: both are rare among all the others.
+CREATE INDEX event_actor ON audit.event (workspace_id, actor_id, id);
+CREATE INDEX event_action ON audit.event (workspace_id, action, id);
+-- The values that stand for trouble. Few events have them, so these cost the others nothing.
+CREATE INDEX event_critical ON audit.event (workspace_id, id) WHERE risk = 'critical';
+CREATE INDEX event_unusual ON audit.event (workspace_id, outcome, id) WHERE outcome IN ('failure', 'blocked', 'unknown');
+
+CREATE TABLE audit.detail (
+  event_id uuid PRIMARY KEY,
+  workspace_id uuid,
+  -- Both become NULL when the detail is erased.
+  salt bytea CHECK (octet_length(salt) = 32),
+  body bytea,
+  media_type text NOT NULL,
+  retention_class text NOT NULL,
+  erased_at timestamptz,
+  CHECK ((erased_at IS NULL) = (salt IS NOT NULL AND body IS NOT NULL))
+) PARTITION BY RANGE (event_id);
+"""
+
+TRIGGERS = (
+    before("event", "audit_accept", "INSERT", ACCEPT_EVENT)
+    + written_once("event")
+    + after("detail", "audit_of_an_event", "INSERT", of_an_event(""))
+    + before("detail", "audit_only_erase", "UPDATE OR DELETE", ONLY_ERASE)
+    + no_truncate("detail")
+)
+
+# CASE, because it alone fixes the order: audit.ws() raises where no workspace is in scope, and the instance log has none.
+_POLICIES = """
+CREATE POLICY worker_reads ON audit.{table} FOR SELECT TO prov_worker USING (workspace_id = audit.ws());
+-- Into the instance log the leading worker writes what it finds of the log itself, and nothing else.
+CREATE POLICY worker_writes ON audit.{table} FOR INSERT TO prov_worker
+  WITH CHECK (CASE WHEN workspace_id IS NULL THEN {watch} ELSE workspace_id = audit.ws() END);
+CREATE POLICY gateway_reads ON audit.{table} FOR SELECT TO prov_gateway USING (workspace_id = audit.ws());
+-- Into the instance log the gateway writes whom it turned away at its doors, and nothing else (T26).
+CREATE POLICY gateway_writes ON audit.{table} FOR INSERT TO prov_gateway
+  WITH CHECK (CASE WHEN workspace_id IS NULL THEN {refusal} ELSE workspace_id = audit.ws() END);
+CREATE POLICY web_reads ON audit.{table} FOR SELECT TO prov_web USING (workspace_id = audit.ws());
+CREATE POLICY web_writes ON audit.{table} FOR INSERT TO prov_web
+  WITH CHECK (CASE WHEN workspace_id IS NULL THEN true ELSE workspace_id = audit.ws() END);
+"""
+
+_REFUSAL = "action = 'authz.denied' AND outcome = 'blocked'"
+_WATCH = (
+    "action IN ('audit.guard_checked', 'audit.guard_missing', 'audit.sealing_stalled', 'audit.partition_missing')"
+    " AND actor_type = 'system'"
+)
+# A detail does not say what its event is; without an event that commits to it, it says nothing.
+RIGHTS = f"""
+ALTER TABLE audit.event ENABLE ROW LEVEL SECURITY;
+ALTER TABLE audit.detail ENABLE ROW LEVEL SECURITY;
+{_POLICIES.format(table="event", refusal=_REFUSAL, watch=_WATCH)}
+{_POLICIES.format(table="detail", refusal="true", watch="true")}
+{read_by_auditors("event")}
+{read_by_auditors("detail")}
+GRANT USAGE ON SCHEMA audit TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read, prov_retention;
+GRANT SELECT, INSERT ON audit.event, audit.detail TO prov_web, prov_gateway, prov_worker;
+GRANT SELECT ON audit.event, audit.detail TO prov_audit_read;
+GRANT SELECT ON audit.teller TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read, prov_retention;
+GRANT SELECT ON public.django_migrations TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read, prov_retention;
+"""
