@@ -28,6 +28,7 @@ SHARED = {
     "audit.sealer": "who seals; the sealer only",
     "audit.expired": "names of months that left the log",
     "audit.status": "how the sealer and its places are, of no workspace",
+    "audit.timeline": "on which timelines calls may start (T27)",
     "audit.refusal": "counts of refused strangers; of the two doors, web and gateway",
 }
 
