@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from gateway import credentials, pins
+from gateway.contract import EXCHANGE_SECONDS
 from gateway.credentials import Halted
 from gateway.database import Database
 from gateway.errors import AuditUnavailable, UpstreamError
@@ -27,7 +28,6 @@ LOOK_AGAIN_SECONDS = 60.0
 # Until then the old listing counts while a new one is fetched, so that no call waits for it.
 LONGEST_SECONDS = 120.0
 LARGEST_RESULT_BYTES = 8 * 2**20
-EXCHANGE_SECONDS = 60.0
 OTHER_IDENTITY: Mapping[str, str] = {"name": "mcp-client", "version": "2.3.0"}
 
 

@@ -12,6 +12,10 @@ from uuid import UUID
 from provenance.errors import Invalid
 
 TOOL_SEPARATOR_FOR_MODELS = "__"
+EXCHANGE_SECONDS = 60.0
+"""How long a server may take for an answer."""
+LONGEST_SECONDS = EXCHANGE_SECONDS + 15.0
+"""So much later than the last moment of sending nobody can still be performing a call."""
 
 HALTED, FENCED, OVERTAKEN = "halt.engaged", "call.fenced", "call.overtaken"
 UNRECONCILED, NOT_DURABLE = "timeline.unreconciled", "commit.not_durable"

@@ -8,8 +8,7 @@ from uuid import UUID
 from django.db.models import Prefetch, Value
 from django.db.models.functions import Concat
 
-from gateway.calls.stages import LONGEST_SECONDS
-from gateway.contract import CallState
+from gateway.contract import LONGEST_SECONDS, CallState
 from gateway.models import DlpPolicy, McpServer, Tool, ToolCall, ToolGrant
 from gateway.policy import selectors_of
 from provenance.actor import Actor

@@ -17,9 +17,9 @@ from gateway.calls import asking, consent, judging
 from gateway.calls.answers import Answers
 from gateway.calls.consent import Approved, Pending
 from gateway.calls.parking import Parking
-from gateway.calls.stages import LONGEST_SECONDS, Admitted, Asked, NotStarted
+from gateway.calls.stages import Admitted, Asked, NotStarted
 from gateway.catalog import Catalog
-from gateway.contract import FENCED, HALTED, OVERTAKEN, CallRequest, CallResponse, CallState
+from gateway.contract import FENCED, HALTED, LONGEST_SECONDS, OVERTAKEN, CallRequest, CallResponse, CallState
 from gateway.credentials import Credential, Halted
 from gateway.database import Connection, Database, one
 from gateway.decision import UNAVAILABLE, Allow, AskApproval, Decision, Deny, Facts, decide, may_verify

@@ -4,8 +4,8 @@ from typing import Any
 from uuid import UUID
 
 from gateway import sql
-from gateway.calls.stages import LONGEST_SECONDS, Asked
-from gateway.contract import CallResponse, CallState, Redaction, ToolResult
+from gateway.calls.stages import Asked
+from gateway.contract import LONGEST_SECONDS, CallResponse, CallState, Redaction, ToolResult
 from gateway.database import Database, one
 from gateway.decision import UNAVAILABLE, Deny
 from gateway.events import Caller

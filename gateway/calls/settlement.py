@@ -14,8 +14,8 @@ from audit.signing import KeyRing
 from audit.taxonomy import Event
 from gateway import sql
 from gateway.calls.answers import Answers
-from gateway.calls.stages import LONGEST_SECONDS, Admitted, Asked, Outcome
-from gateway.contract import CallRequest, CallResponse, CallState, Redaction, RetryClass
+from gateway.calls.stages import Admitted, Asked, Outcome
+from gateway.contract import LONGEST_SECONDS, CallRequest, CallResponse, CallState, Redaction, RetryClass
 from gateway.database import Connection, one
 from gateway.errors import AuditUnavailable
 from gateway.events import Caller, Scribe, called_risk

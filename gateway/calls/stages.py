@@ -6,15 +6,11 @@ from uuid import UUID
 
 from audit.signing import KeyRing
 from gateway.calls.consent import Approved
-from gateway.catalog import EXCHANGE_SECONDS
 from gateway.contract import CallRequest, CallState, RetryClass, ToolResult
 from gateway.credentials import Credential
 from gateway.events import Caller, Scribe
 from gateway.policy import AgentSnapshot, Snapshot, ToolSnapshot, VersionSnapshot
 from provenance.dlp.engine import Report
-
-# After the last moment of sending, nobody can still be performing a call this much later.
-LONGEST_SECONDS = EXCHANGE_SECONDS + 15.0
 
 
 class NotStarted(Exception):

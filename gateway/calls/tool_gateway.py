@@ -13,10 +13,18 @@ from gateway.calls.answers import Answers
 from gateway.calls.parking import Parking
 from gateway.calls.performance import perform
 from gateway.calls.settlement import Settlement
-from gateway.calls.stages import LONGEST_SECONDS, Admitted, Asked
+from gateway.calls.stages import Admitted, Asked
 from gateway.calls.verification import Verification
 from gateway.catalog import Catalog
-from gateway.contract import CallRequest, CallResponse, CallState, FactsRequest, FactsResponse, OfferedTool
+from gateway.contract import (
+    LONGEST_SECONDS,
+    CallRequest,
+    CallResponse,
+    CallState,
+    FactsRequest,
+    FactsResponse,
+    OfferedTool,
+)
 from gateway.database import Database, one
 from gateway.decision import Deny
 from gateway.errors import RunFenced
