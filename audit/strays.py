@@ -3,12 +3,13 @@
 A verification that goes from log to log never comes by them, so they are looked for by themselves.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
+from audit.clocks import CLOCK_TOLERANCE
 from provenance.ids import uuid7_floor
 
 
@@ -18,8 +19,10 @@ def leaves_of_no_log(connection: psycopg.Connection[Any]) -> list[tuple[int, int
 
 
 def outside(connection: psycopg.Connection[Any], before: datetime, most: int) -> list[tuple[UUID, UUID | None]]:
-    """The oldest events from before that moment that no signed checkpoint of their own workspace's log covers."""
-    return connection.execute(_OUTSIDE, {"limit": uuid7_floor(before), "most": most}).fetchall()
+    """The oldest events that no signed checkpoint of their own workspace's log covers, from before that moment or dated ahead."""
+    # Whoever owns the database can store one whose time never comes, and under a transaction that was sealed long ago.
+    ahead = uuid7_floor(datetime.now(UTC) + CLOCK_TOLERANCE)
+    return connection.execute(_OUTSIDE, {"limit": uuid7_floor(before), "ahead": ahead, "most": most}).fetchall()
 
 
 _OF_NO_LOG = """
@@ -31,7 +34,7 @@ WITH signed AS (
   SELECT id, workspace_id, (SELECT max(size) FROM audit.checkpoint WHERE log_id = log.id AND signatures IS NOT NULL) AS size
   FROM audit.log
 )
-SELECT id, workspace_id FROM audit.event WHERE id < %(limit)s AND NOT EXISTS (
+SELECT id, workspace_id FROM audit.event WHERE (id < %(limit)s OR id > %(ahead)s) AND NOT EXISTS (
   SELECT FROM audit.leaf JOIN signed ON signed.id = leaf.log_id
   WHERE leaf.event_id = event.id AND leaf.idx < signed.size AND signed.workspace_id IS NOT DISTINCT FROM event.workspace_id)
 ORDER BY id LIMIT %(most)s
