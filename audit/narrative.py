@@ -19,9 +19,10 @@ def register(name: str, teller: Teller) -> None:
 
 def told(row: EventRow) -> str:
     """What happened, for people."""
-    return next((sentence for _, tell in sorted(_tellers.items()) if (sentence := tell(row))), "") or _plain(row)
+    return next((sentence for _, tell in sorted(_tellers.items()) if (sentence := tell(row))), "") or plain(row)
 
 
-def _plain(row: EventRow) -> str:
+def plain(row: EventRow) -> str:
+    """What the taxonomy says of such an event, what it was about, and who did it."""
     said = f" “{row.reason}”" if row.reason else ""
-    return f"{row.event.sentence} {row.actor_name}: {row.object_name}.{said}"
+    return f"{row.event.sentence.removesuffix('.')}: {row.object_name}, by {row.actor_name}.{said}"

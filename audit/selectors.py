@@ -39,7 +39,7 @@ COUNTING_SECONDS = 0.01
 """How much longer it counts them: what the search did not need is added."""
 _LONGEST_INDEX = 15  # digits, as in a bundle
 _LONGEST_TIMELINE = 5000
-_SHORT_PREFIXES = {"run": "R", "approval": "AP", "approval_request": "AP"}
+_SHORT_PREFIXES = {"run": "R", "approval": "AP", "approval_request": "AP", "audit_event": "E"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,6 +98,11 @@ class Tool(Governed):
         return f"{self.server.slug}.{self.name}"
 
     @property
+    def audit_label(self) -> str:
+        """The name by which people look for it."""
+        return self.full_name
+
+    @property
     def offered_schema(self) -> dict[str, Any]:
         """The schema as callers see it: closed, and without the argument that the gateway fills in."""
         return schemas.without(schemas.closed(self.input_schema), self.idempotency_argument)

@@ -85,6 +85,11 @@ class SecretVersion(Governed):
             ),
         ]
 
+    @property
+    def audit_label(self) -> str:
+        """The secret's name; it has none of its own."""
+        return str(self.secret.name)
+
     def __str__(self) -> str:
         return f"version {self.number}"
 
@@ -101,6 +106,11 @@ class SecretBinding(Governed):
         constraints = [
             models.UniqueConstraint(fields=["workspace_id", "secret", "origin", "slot"], name="secrets_vault_binding"),
         ]
+
+    @property
+    def audit_label(self) -> str:
+        """The secret's name; it has none of its own."""
+        return str(self.secret.name)
 
     def __str__(self) -> str:
         return f"{self.origin} {self.slot}"

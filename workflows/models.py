@@ -94,6 +94,11 @@ class WorkflowAlias(Governed):
             models.UniqueConstraint(fields=["workspace_id", "workflow", "name"], name="workflows_alias_name"),
         ]
 
+    @property
+    def audit_label(self) -> str:
+        """Of which workflow it is: every one has a `live`."""
+        return f"{self.workflow.slug}, {self.name}"
+
 
 class Run(Governed):
     """One execution of a version. A cold row: written only when its status changes."""

@@ -4,9 +4,11 @@ The words come from what the event keeps beside its signed text. Where that was 
 sentence of its own, the taxonomy's sentence stands; nothing here decides anything.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from audit.narrative import plain
 from audit.selectors import EventRow
 from workflows.waterfall import words
 
@@ -22,17 +24,12 @@ def sentence(row: EventRow, titles: Titles) -> str:
     except (KeyError, TypeError, ValueError, AttributeError):
         # Erased, or written by a version that kept other facts: the log is shown, whatever it holds.
         told = ""
-    return told or _plain(row)
+    return told or plain(row)
 
 
 def teller(row: EventRow) -> str:
     """The same for a log that is read outside of its run, where no title is known; "" for what is not a run's."""
     return sentence(row, {}) if row.event.action in _TELLERS else ""
-
-
-def _plain(row: EventRow) -> str:
-    said = f" “{row.reason}”" if row.reason else ""
-    return f"{row.event.sentence} {row.actor_name}: {row.object_name}.{said}"
 
 
 # --- The run and its steps -------------------------------------------------------------------------------------------
@@ -235,7 +232,8 @@ def _title(row: EventRow, titles: Titles) -> str:
     return f"“{titles.get(row.object_name, row.object_name)}”"
 
 
-def _listed(names: list[str]) -> str:
+def _listed(chosen: list[str]) -> str:
+    names = [name if count == 1 else f"{name} {count} times" for name, count in Counter(chosen).items()]
     return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else names[0]
 
 

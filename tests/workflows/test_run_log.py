@@ -58,6 +58,14 @@ CASES = [
         "It asked for bad in a form that is no call, which was sent nowhere.",
     ),
     (
+        row("run.decision_recorded", {"chosen": ["a.b", "a.b", "c.d"], "malformed": []}),
+        "The model of Ledger operations chose to call a.b 2 times and c.d.",
+    ),
+    (
+        row("agent.created", {"object_label": "Account research"}, actor_type="user", reason="For sales."),
+        "An agent was registered: Account research, by Ledger operations. “For sales.”",
+    ),
+    (
         row("mcp.tool_requested", {"tool": "erp.getVendor", "attempt": 1}),
         "The gateway let Ledger operations call erp.getVendor.",
     ),
@@ -107,5 +115,5 @@ def test_every_event_is_told_even_when_its_facts_were_erased(event):
 def test_an_event_without_a_sentence_of_its_own_names_who_and_what():
     logged = row("agent.suspended", {"object_label": "Ledger operations"}, actor_type="user", reason="It misbehaved.")
     told = sentence(logged, TITLES)
-    assert told.startswith(Event.AGENT_SUSPENDED.sentence)
+    assert told.startswith(Event.AGENT_SUSPENDED.sentence.removesuffix("."))
     assert "“It misbehaved.”" in told
