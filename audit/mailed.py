@@ -13,8 +13,8 @@ DAY = 86_400.0
 _TEXT = """\
 These are the checkpoints that the audit log published last: first that of the log of logs, which holds all others, then
 those of workspaces. Keep this mail. It lets you show later that nothing logged until now was changed, taken out or set
-back: save the lines of one checkpoint, from its name to its last signature, as a text file older.note (with the line ends
-of Unix), get a bundle of that log, and run
+back: save the lines of one checkpoint, from its name to its last signature, as a text file older.note, get a bundle of that
+log, and run
 
     python -I verify.py bundle.zip --key log.pub --since older.note
 

@@ -490,7 +490,7 @@ class Bundle(Report):
         self.said, self.span = parse_manifest(self.texts["MANIFEST.json"]), Range.parse(self.texts["range.proof"])
         self.update(filters=self.said["filters"], expired=self.said["omitted"]["expired"])
         self.update(first=self.span.first, end=self.span.end)
-        self.old = Checkpoint.parse(since.rpartition("\n\n")[0] + "\n") if since else None
+        self.old = Checkpoint.parse(since.replace("\r\n", "\n").rpartition("\n\n")[0] + "\n") if since else None
         self.spine, self.old_root = Spine().add(self.span.left), b""
 
     def check(self, processes: int) -> Report:

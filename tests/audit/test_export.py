@@ -199,6 +199,10 @@ class TestOlderCheckpoint:
         code, report = verified(newer, "--key", key, "--since", older)
         assert (code, [text[:4] for text in report["not_checked"]]) == (0, ["MACs"])
 
+    def test_an_older_checkpoint_may_have_been_kept_with_the_line_ends_of_a_mail(self, grown, older, bundle, key):
+        older.write_bytes(older.read_bytes().replace(b"\n", b"\r\n"))
+        assert verified(bundle, "--key", key, "--since", older)[0] == 0
+
     def test_a_part_shows_it_by_a_proof(self, grown, older, workspace, auditor, key, tmp_path):
         size = len(lines(tmp_path / "bundle.zip"))
         with enter(workspace.id):
