@@ -36,8 +36,9 @@ def erase_member(*, actor: Actor, user_id: UUID, reason: str) -> Membership:
     """Destroy what is personal of a member of the actor's workspace, for good; a member is removed by it as well.
 
     Gone are the erasable details of what they did here and of what names their address, and the address of their
-    invitations. The account goes too when they belong to no other workspace. What others wrote about them in free text
-    is not found, unless their address stands in it. Asking again changes nothing and is no second event.
+    invitations. A detail goes as a whole, with the labels of others in it: pages name those by their rows. The account
+    goes too when they belong to no other workspace. What others wrote about them in free text is not found, unless their
+    address stands in it. Asking again changes nothing and is no second event.
 
     People need `members:write`. A key of an administrator with `gateway:write` may erase who was removed before, so that
     a stolen one takes nobody's place away. Raises `UnderLegalHold` and `ErasureNotKept`; then nothing was changed.

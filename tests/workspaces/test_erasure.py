@@ -8,12 +8,14 @@ import pytest
 from django.db import connection
 
 from apikeys import services as keys
-from audit import retention, selectors
+from audit import labels, retention, selectors
 from audit.merkle import root_of_inclusion
 from audit.models import AuditDetail
+from audit.selectors import EventFilters
 from audit.services import Target, record
 from audit.taxonomy import Event
 from audit.tree import django_tree
+from provenance.api import Paging
 from provenance.db import enter
 from provenance.errors import NotFound, PermissionDenied
 from provenance.ids import public_id, uuid7
@@ -125,6 +127,20 @@ def test_what_is_personal_is_gone_from_every_table_and_every_proof_holds(place):
         (told,) = [event for event in factories.events(Event.MEMBER_ERASED) if event.object_type == "membership"]
         assert (told.risk, told.actor_id) == ("critical", place.admin.id)
         assert user_names([place.person.id]) == {}
+
+
+def test_who_wrote_of_an_erased_person_is_named_as_before(place):
+    """A detail goes as a whole, with the label of a colleague who named the address in it."""
+    erase(place)
+    auditor = factories.actor_of(place, place.admin.id, {"auditor", "admin"})
+    with enter(place.id):
+        rows, _ = selectors.search(
+            actor=auditor, filters=EventFilters(actions=["agent.updated"]), paging=Paging(limit=200)
+        )
+        shown = labels.with_names(auditor, rows)
+    about_them, about_somebody_else = sorted(shown, key=lambda row: row.reason)
+    assert (about_them.facts, about_somebody_else.reason) == ({}, "For somebody else")
+    assert {row.actor_name for row in shown} == {place.admin.label}
 
 
 def test_an_erased_person_signs_in_nowhere_and_comes_back_by_no_way(place):
