@@ -17,10 +17,11 @@ from django.db.models import QuerySet
 
 from audit.envelope import MAX_DETAIL_BYTES
 from audit.errors import HoldEngaged, HoldNotEngaged, NeedsSecondPerson
+from audit.held import altered_holds
 from audit.models import HOLD_KINDS, AuditEvent, LegalHold, RetentionSetting
 from audit.notes import Checkpoint
 from audit.retention_classes import LONGEST_DAYS, RetentionClass
-from audit.services import Target, record
+from audit.services import Target, record, record_altered
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
 from provenance.db import database_now, enter, service, workspace_of
@@ -198,6 +199,11 @@ def _swept(_hour: datetime) -> None:
         cursor.execute("SELECT audit.due_workspaces(%s)", [[item.value for item in RetentionClass]])
         due = [workspace_id for (workspace_id,) in cursor.fetchall()]
     for workspace_id in due:
+        with enter(workspace_id):
+            altered = altered_holds(workspace_id)
+        if altered:
+            record_altered(altered, by="retention")
+            continue
         for retention_class in RetentionClass:
             for _batch in range(MOST_BATCHES):
                 with enter(workspace_id):

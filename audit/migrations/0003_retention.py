@@ -99,7 +99,7 @@ class Migration(migrations.Migration):
             object_type="legal_hold",
             events=[Event.LEGAL_HOLD_ENGAGED, Event.LEGAL_HOLD_RELEASE_ASKED, Event.LEGAL_HOLD_RELEASED],
         ),
-        Grant("audit_legalhold", web="select, insert, update"),
+        Grant("audit_legalhold", web="select, insert, update", worker="select"),
         TenantTable("audit_retentionsetting"),
         GuardTable("audit_retentionsetting", object_type="retention_setting", events=[Event.RETENTION_CHANGED]),
         Grant("audit_retentionsetting", web="select, insert, update"),
