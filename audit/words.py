@@ -58,7 +58,8 @@ _NAMES = {
 
 _DAY = re.compile(r"(20\d\d)-(\d\d)(?:-(\d\d))?")
 _BETWEEN_WORDS = re.compile("[._]")
-_MOST_WORDS = 5
+_MOST_WORDS = 6
+_LONGEST_NAME = 3  # words
 _OF_FEW_WORDS = {"actor_type", "risk", "outcome"}
 
 
@@ -80,9 +81,8 @@ def understood(text: str) -> dict[str, str]:
     text = text.strip()
     if day := _DAY.fullmatch(text):
         return _of_day(*day.groups())
-    if spelled := _spelled(text) or _type_of_words(text):
-        return dict([spelled])
-    return {}
+    spelled = _spelled(text) or (_type_of_words(text) if " " in text else None)
+    return dict([spelled]) if spelled else {}
 
 
 def _of_day(year: str, month: str, day: str | None) -> dict[str, str]:
@@ -98,8 +98,6 @@ def _of_day(year: str, month: str, day: str | None) -> dict[str, str]:
 def _type_of_words(text: str) -> tuple[str, str] | None:
     """The one type of event whose name consists of these words, or holds them: `agent suspended`, `tool called`."""
     wanted = set(text.lower().split())
-    if len(wanted) < 2:
-        return None
     holding = {event: words for event in Event if wanted <= (words := set(_BETWEEN_WORDS.split(event.value)))}
     found = [event for event, words in holding.items() if words == wanted] or list(holding)
     return ("action", found[0].value) if len(found) == 1 else None
@@ -163,16 +161,24 @@ def called(actor: Actor, text: str) -> tuple[list[Thing], dict[str, str]]:
 
 
 def one_by_one(actor: Actor, text: str) -> dict[str, str]:
-    """The filters of a text each of whose words is one: `ledger-ops refused 2026-11-30`. Empty unless all of them are."""
+    """The filters of a text that is several of them in a row: `ledger-ops refused 2026-11-30`. Empty unless all of it is.
+
+    Words that belong together are tried together first. A word that only one type of event has stands for that.
+    """
     found: dict[str, str] = {}
     words = text.split()
-    if not 1 < len(words) <= _MOST_WORDS:
+    if len(words) > _MOST_WORDS:
         return {}
-    for word in words:
-        more = understood(word) or called(actor, word)[1]
+    while words:
+        for count in range(min(len(words), _LONGEST_NAME), 0, -1):
+            part = " ".join(words[:count])
+            more = understood(part) or called(actor, part)[1] or dict(filter(None, [_type_of_words(part)]))
+            if more:
+                break
         if not more or found.keys() & more.keys():
             return {}
         found |= more
+        words = words[count:]
     return found
 
 

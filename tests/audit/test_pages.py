@@ -180,6 +180,8 @@ def test_the_fields_are_folded_until_one_is_wrong(workspace, auditor, agent):
         ("2026-11-30", "since=2026-11-30T00%3A00&until=2026-12-01T00%3A00"),
         ("2026-12", "since=2026-12-01T00%3A00&until=2027-01-01T00%3A00"),
         ("last 7 days", "last=7d"),
+        ("suspended", "action=agent.suspended"),
+        ("system tool called 2024-02-29", "actor_type=system&action=mcp.tool_called&since=2024-02-29T00%3A00"),
         ("agent refused 2024-02-29", "action=agent&outcome=blocked&since=2024-02-29T00%3A00&until=2024-03-01T00%3A00"),
         ("system object:01a22b8f-83e2-78a9-b309-782d6b2d3685", "actor_type=system&object_id=01a22b8f"),
     ],
