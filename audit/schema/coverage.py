@@ -44,7 +44,7 @@ _TELLS_IT = """event.xid = pg_catalog.pg_current_xact_id() AND event.object_id =
     AND event.object_type = wanted_type AND event.op = wanted_op AND event.action = ANY (allowed)
     AND event.workspace_id IS NOT DISTINCT FROM wanted_workspace
     AND (wanted_run IS NULL OR event.run_id = wanted_run)
-    AND (wanted_op <> 'update' OR audit.only_changed(pg_catalog.to_jsonb(OLD), pg_catalog.to_jsonb(NEW), event.changed))"""
+    AND (wanted_op <> 'update' OR after ?& event.changed AND before - event.changed = after - event.changed)"""
 _COVERAGE_SOURCE = f"""
 DECLARE
   -- Arguments: type of object, the events that may cover a change, 'workspace' or 'instance', and 'run' for a table
@@ -56,6 +56,8 @@ DECLARE
   wanted_rev bigint;
   wanted_workspace uuid;
   wanted_run uuid;
+  before jsonb;
+  after jsonb;
   near text;
   near_op text;
   near_rev bigint;
@@ -66,6 +68,12 @@ BEGIN
   ELSE
     wanted_id := NEW.id::text;
     wanted_rev := NEW.audit_rev;
+  END IF;
+  IF TG_OP = 'UPDATE' THEN
+    -- What the event does not name must be as it was, and what it names must be a column. New columns are covered without
+    -- a new guard.
+    before := pg_catalog.to_jsonb(OLD) - 'audit_rev';
+    after := pg_catalog.to_jsonb(NEW) - 'audit_rev';
   END IF;
   IF TG_ARGV[2] = 'workspace' THEN
     IF TG_OP = 'DELETE' THEN
@@ -134,21 +142,7 @@ BEGIN
 END
 """  # noqa: S608  composed of constants
 
-ONLY_CHANGED = Function(
-    name="only_changed",
-    arguments="before jsonb, after jsonb, columns text[]",
-    returns="boolean",
-    volatility="IMMUTABLE",
-    source="""
-BEGIN
-  -- What the event does not name must be as it was, and what it names must be a column. New columns are covered without
-  -- a new guard.
-  RETURN after ?& columns AND before - 'audit_rev' - columns = after - 'audit_rev' - columns;
-END
-""",
-)
-
-FUNCTIONS = (COUNT_REVISION, KEEP_WORKSPACE, ONLY_CHANGED)
+FUNCTIONS = (COUNT_REVISION, KEEP_WORKSPACE)
 
 
 def require_event(partition: str) -> Function:

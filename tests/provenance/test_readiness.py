@@ -17,8 +17,8 @@ CREATE CONSTRAINT TRIGGER audit_coverage AFTER UPDATE ON workflows_run DEFERRABL
 ALTER TABLE workflows_run ENABLE ALWAYS TRIGGER audit_coverage
 """
 OTHER_FUNCTION = """
-CREATE OR REPLACE FUNCTION audit.only_changed(before jsonb, after jsonb, columns text[]) RETURNS boolean
-LANGUAGE sql IMMUTABLE AS 'SELECT true'
+CREATE OR REPLACE FUNCTION audit.uuid_time(id uuid) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE AS 'SELECT now()'
 """
 
 ANY_KEY = "ALTER TABLE audit.key DISABLE TRIGGER USER;"
@@ -60,7 +60,7 @@ BROKEN = [
     ("CREATE MATERIALIZED VIEW public.kept AS SELECT * FROM workflows_run", "The view kept shows rows"),
     (
         OTHER_FUNCTION,
-        "audit.only_changed differs from the code",
+        "audit.uuid_time differs from the code",
     ),
     (
         "CREATE FUNCTION public.back_door() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
