@@ -17,10 +17,10 @@ from django.db.models import QuerySet
 
 from audit.envelope import MAX_DETAIL_BYTES
 from audit.errors import HoldEngaged, HoldNotEngaged, NeedsSecondPerson
-from audit.held import altered_holds
 from audit.models import HOLD_KINDS, AuditEvent, LegalHold, RetentionSetting
 from audit.notes import Checkpoint
 from audit.retention_classes import LONGEST_DAYS, RetentionClass
+from audit.retention_limits import altered_limits
 from audit.services import Target, record, record_altered
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
@@ -200,7 +200,7 @@ def _swept(_hour: datetime) -> None:
         due = [workspace_id for (workspace_id,) in cursor.fetchall()]
     for workspace_id in due:
         with enter(workspace_id):
-            altered = altered_holds(workspace_id)
+            altered = altered_limits(workspace_id)
         if altered:
             record_altered(altered, by="retention")
             continue

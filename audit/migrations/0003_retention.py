@@ -102,5 +102,5 @@ class Migration(migrations.Migration):
         Grant("audit_legalhold", web="select, insert, update", worker="select"),
         TenantTable("audit_retentionsetting"),
         GuardTable("audit_retentionsetting", object_type="retention_setting", events=[Event.RETENTION_CHANGED]),
-        Grant("audit_retentionsetting", web="select, insert, update"),
+        Grant("audit_retentionsetting", web="select, insert, update", worker="select"),
     ]
