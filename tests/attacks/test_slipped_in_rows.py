@@ -15,6 +15,9 @@ from secrets_vault import services as vault
 from tests import factories
 from tests.browsing import browser
 from tests.gateway.world import unguarded
+from tests.workflows.driving import published
+from tests.workflows.samples import ADDING
+from workflows import services as workflows
 from workspaces import services
 from workspaces.models import Membership, User
 
@@ -123,3 +126,22 @@ def test_a_membership_that_was_given_to_somebody_else_gets_no_roles(workspace, a
         owner.execute("UPDATE workspaces_membership SET user_id = %s WHERE user_id = %s", [mallory.id, viewer.id])
     with pytest.raises(RowAltered), enter(workspace.pk):
         services.change_roles(actor=admin, user_id=mallory.id, roles=["admin"])
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE workflows_workflowversion SET definition = replace(definition, '+', '-')",
+        "UPDATE workflows_workflowversion SET published_by = 'somebody'",
+        "UPDATE workflows_workflow SET title = 'Another'",
+    ],
+)
+def test_a_workflow_that_was_edited_after_it_was_published_does_not_run(workspace, statement):
+    """A step that asks a person can be taken out of a definition; a run is bound to what it was started with."""
+    editor = factories.make_member(workspace, roles={"editor"})
+    with enter(workspace.pk):
+        published(editor, ADDING, "adding")
+    with unguarded(statement.split()[1]) as owner:
+        owner.execute(statement)
+    with pytest.raises(RowAltered), enter(workspace.pk):
+        workflows.start_run(actor=editor, workflow_slug="adding", input={"first": 4, "second": 5})

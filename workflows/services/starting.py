@@ -9,6 +9,7 @@ from agents.errors import AgentNotActive
 from agents.prompt import new_boundary
 from agents.selectors import version_for_run
 from agents.trust import LIMITS, Trust
+from audit.loading import demand_as_signed
 from audit.services import record
 from audit.taxonomy import Event
 from provenance.actor import Actor
@@ -70,7 +71,7 @@ def start_run_once(
     """Queue a run of the live version: run, manifest, first token, key and event in one commit, then the doorbell.
 
     The same `idempotency_key` with the same request gives the same run; with another one it is `IdempotencyMismatch`.
-    Raises `InputRefused` with one error per field, `NotPublished`, `AgentNotActive`.
+    Raises `InputRefused` with one error per field, `NotPublished`, `AgentNotActive`, `RowAltered`.
     """
     actor.require(Permission.RUNS_WRITE)
     repeat = _repeatable(idempotency_key, workflow_slug, input)
@@ -82,6 +83,9 @@ def start_run_once(
     version = selectors.live_version(workflow)
     if version is None:
         raise NotPublished
+    # What runs is what somebody published: the run is bound to it by its hash, and nobody looks again (T06).
+    demand_as_signed(workflow)
+    demand_as_signed(version)
     loaded = definition.load(version.definition)
     _check_input(loaded, input)
     run = _queued_run(actor, workflow, version, loaded, input)
