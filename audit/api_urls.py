@@ -2,7 +2,8 @@
 
 from django.urls import include, path
 
-from audit import api, retention_api
+from audit import api
+from audit.retention import api as retention_api
 
 # The layout of c2sp.org/tlog-tiles below an address that ends like the log's name; earlier epochs have theirs beside it.
 _LOG = [

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import orjson
 
-from audit.retention_classes import class_of
+from audit.retention.classes import class_of
 from audit.signing import KeyRing
 from audit.taxonomy import Event
 from provenance.actor import Actor

@@ -9,7 +9,7 @@ from django.db.models import F, Q
 
 from audit.governed import Governed
 from audit.judging import signed_body
-from audit.retention_classes import LONGEST_DAYS, RetentionClass
+from audit.retention.classes import LONGEST_DAYS, RetentionClass
 from audit.taxonomy import Event
 from provenance.db import TenantForeignKey, TenantModel, TenantQuerySet
 from provenance.ids import public_id, short_id

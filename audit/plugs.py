@@ -1,6 +1,7 @@
 """The log among the sweeps, in the navigation, and on every page that must say how it is."""
 
-from audit import background, condition, partitions, retention, seal, watch
+from audit import background, condition, partitions, seal, watch
+from audit.retention import services as retention
 from provenance import sweeper
 from provenance.console import Place, add_notice, register, show_seal
 from provenance.permissions import Permission

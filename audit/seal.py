@@ -9,7 +9,7 @@ from django.db import connection
 from django.urls import reverse
 
 from audit.models import AuditEvent
-from audit.passes import HEARTBEAT
+from audit.sealing.passes import HEARTBEAT
 from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.console import Seal

@@ -6,9 +6,9 @@ order they commit. What does not verify is sealed too and told as an event: leav
 
 A checkpoint is signed only after the commit that holds it. Without Django's ORM: this is the hot path of the log.
 
-Here are the loop and one pass. What a pass takes is `audit.backlog`, how logs grow `audit.stored_logs`, whose turn it is
-`audit.lease`, what is checked before the first pass `audit.continuity` and `audit.log_keys`, how checkpoints get out
-`audit.publishing`, and what the sealer tells in the logs `audit.announcements`.
+Here are the loop and one pass. What a pass takes is `audit.sealing.backlog`, how logs grow `audit.sealing.stored_logs`, whose turn it is
+`audit.sealing.lease`, what is checked before the first pass `audit.sealing.continuity` and `audit.sealing.log_keys`, how checkpoints get out
+`audit.sealing.publishing`, and what the sealer tells in the logs `audit.sealing.announcements`.
 """
 
 import logging
@@ -26,27 +26,26 @@ import psycopg
 from django.conf import settings
 from psycopg import IsolationLevel
 
-from audit import continuity
-from audit import sealer_sql as sql
 from audit.anchors import Place
-from audit.announcements import Announcer
-from audit.backlog import Backlog
+from audit.anchors.couriers import Courier, note_status
+from audit.anchors.places import places_from_settings
 from audit.clocks import CLOCK_TOLERANCE
-from audit.couriers import Courier, note_status
 from audit.envelope import EventContext, insert_rows
 from audit.epochs import Break, breaks, origin_of
 from audit.glance import Glance, Row
-from audit.growth import Log
 from audit.judging import flaw, too_late
-from audit.key_register import held_against
-from audit.lease import Lease, LostLease
-from audit.log_keys import LogKeys, log_signer
-from audit.passes import Cluster, State
-from audit.places import places_from_settings
-from audit.publishing import Publisher
+from audit.sealing import continuity, sql
+from audit.sealing.announcements import Announcer
+from audit.sealing.backlog import Backlog
+from audit.sealing.growth import Log
+from audit.sealing.lease import Lease, LostLease
+from audit.sealing.log_keys import LogKeys, log_signer
+from audit.sealing.passes import Cluster, State
+from audit.sealing.publishing import Publisher
+from audit.sealing.stored_logs import Judge, StoredLogs
 from audit.signing import KeyRing
-from audit.stored_logs import Judge, StoredLogs
 from audit.taxonomy import Event
+from audit.verifying.key_register import held_against
 from provenance.collection import no_collection
 from provenance.ids import uuid7_floor
 from provenance.keyfiles import KeyRefused

@@ -8,9 +8,9 @@ import struct
 from dataclasses import dataclass
 from uuid import UUID
 
-from audit.growth import TILE_HEIGHT, TILE_WIDTH
 from audit.judging import event_entry
 from audit.models import AuditEvent
+from audit.sealing.growth import TILE_HEIGHT, TILE_WIDTH
 from audit.tree import SignedCheckpoint, StoredLog, Tree, django_tree
 from provenance.actor import Actor
 from provenance.errors import NotFound

@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from audit.growth import TILE_HEIGHT, TILE_WIDTH, hashes_of
 from audit.merkle import inclusion_proof, tree_root
 from audit.notes import BadNote, Checkpoint, signed_note
+from audit.sealing.growth import TILE_HEIGHT, TILE_WIDTH, hashes_of
 
 Execute = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 

@@ -2,7 +2,8 @@
 
 from django.urls import path
 
-from audit import pages, retention_pages
+from audit import pages
+from audit.retention import pages as retention_pages
 
 app_name = "audit"
 urlpatterns = [

@@ -20,15 +20,15 @@ from uuid import UUID
 
 import psycopg
 
-from audit import lease
 from audit.envelope import ObjectFacts, build, insert_rows
-from audit.fsck import Fsck
-from audit.log_keys import LogKeys
 from audit.notes import LogSigner
 from audit.sealer import Sealer
+from audit.sealing import lease
+from audit.sealing.log_keys import LogKeys
 from audit.signing import KeyRing
 from audit.taxonomy import Event
-from audit.verification import Verification, Wanted
+from audit.verifying.fsck import Fsck
+from audit.verifying.verification import Verification, Wanted
 from bench.events import make_workspace
 from provenance.actor import Actor
 

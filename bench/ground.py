@@ -65,8 +65,8 @@ class Ground:
 
     def sealer(self) -> Any:
         """A sealer in this process, to be led and closed by whoever asks for it."""
-        from audit.log_keys import LogKeys
         from audit.sealer import Sealer
+        from audit.sealing.log_keys import LogKeys
 
         return Sealer(
             connect=lambda: self.connect("sealer"),

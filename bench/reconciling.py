@@ -3,9 +3,9 @@
 import time
 
 from agents.models import Agent
-from audit.reconcile import governed_tables, reconcile
 from audit.services import create_rows
 from audit.taxonomy import Event
+from audit.verifying.reconcile import governed_tables, reconcile
 from bench.figures import Figure, Goal
 from bench.ground import Ground
 from provenance.actor import Actor, ActorKind

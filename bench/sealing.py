@@ -15,11 +15,11 @@ from uuid import UUID
 
 import psycopg
 
-from audit import sealer_sql as sql
-from audit.backlog import Backlog
 from audit.envelope import insert_rows
-from audit.passes import State
 from audit.sealer import MOST_EVENTS
+from audit.sealing import sql
+from audit.sealing.backlog import Backlog
+from audit.sealing.passes import State
 from bench import events
 from bench.figures import Figure, Goal, Sample, against, interleaved, median
 from bench.ground import CPU_BOUND, Ground, cpu_seconds

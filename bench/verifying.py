@@ -9,9 +9,9 @@ from uuid import UUID
 
 import psycopg
 
-from audit.ranges import Checked, Range, check, check_events, event_rows, read_leaves
 from audit.signing import MAC_PREFIX, KeyRing
-from audit.verification import Verification, Wanted
+from audit.verifying.ranges import Checked, Range, check, check_events, event_rows, read_leaves
+from audit.verifying.verification import Verification, Wanted
 from bench.figures import Figure, Goal, Sample, interleaved, median, ratio
 from bench.ground import Ground, cpu_seconds
 from bench.loading import load

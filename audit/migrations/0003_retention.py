@@ -4,7 +4,7 @@ from django.db import migrations, models
 import audit.governed
 import provenance.ids
 from audit.guard import Grant, GuardTable, TenantTable
-from audit.retention_classes import RetentionClass
+from audit.retention.classes import RetentionClass
 from audit.taxonomy import Event
 
 

@@ -4,7 +4,7 @@ The limits stand in the functions and not in a setting, so that no process and n
 below them. Each function wants the event that tells of it in its own transaction; what it takes shows afterwards.
 """
 
-from audit.retention_classes import SEVEN_YEARS_DAYS, RetentionClass
+from audit.retention.classes import SEVEN_YEARS_DAYS, RetentionClass
 from audit.schema.functions import OF_THIS_TRANSACTION, Function
 from provenance.postgres.refusals import UNAUDITED
 

@@ -10,19 +10,19 @@ from uuid import UUID
 
 import psycopg
 
-from audit import verification
-from audit.anchors import DirectoryAnchor
+from audit.anchors.directory import DirectoryAnchor
 from audit.envelope import ObjectFacts, build, insert_rows
-from audit.fsck import Fsck
-from audit.growth import Log
 from audit.judging import checkpoint_entry, event_entry
-from audit.log_keys import LogKeys
 from audit.merkle import leaf_hash
 from audit.notes import LogSigner
 from audit.sealer import Sealer
+from audit.sealing.growth import Log
+from audit.sealing.log_keys import LogKeys
 from audit.signing import KeyRing
 from audit.taxonomy import Event
-from audit.verification import Verification, Wanted
+from audit.verifying import verification
+from audit.verifying.fsck import Fsck
+from audit.verifying.verification import Verification, Wanted
 from bench.events import make_workspace
 from bench.guards import past_the_guards
 from provenance.actor import Actor

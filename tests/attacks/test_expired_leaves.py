@@ -5,11 +5,11 @@ from uuid import UUID
 
 import pytest
 
-from audit.anchors import DirectoryAnchor
+from audit.anchors.directory import DirectoryAnchor
 from audit.envelope import ObjectFacts, build, insert_rows
-from audit.fsck import Fsck
-from audit.reconcile import governed_tables, reconcile
 from audit.taxonomy import Event
+from audit.verifying.fsck import Fsck
+from audit.verifying.reconcile import governed_tables, reconcile
 from provenance.actor import Actor
 from provenance.ids import uuid7, uuid7_floor
 from tests import databases

@@ -21,7 +21,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
-from audit.anchors import DirectoryAnchor
+from audit.anchors.directory import DirectoryAnchor
 from audit.condition import condition
 from audit.envelope import insert_rows
 from audit.hindrances import SENTENCES

@@ -3,7 +3,7 @@
 import pytest
 from django.conf import settings
 
-from audit.verification import Verification, Wanted
+from audit.verifying.verification import Verification, Wanted
 from provenance.db import enter
 from provenance.postgres.names import signed_in
 from tests import databases, factories

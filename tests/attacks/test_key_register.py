@@ -12,7 +12,7 @@ from audit.notes import LogKey, LogSigner
 from audit.signing import KeyRing
 from audit.succession import Succession
 from audit.taxonomy import Event
-from audit.verification import Verification, Wanted
+from audit.verifying.verification import Verification, Wanted
 from provenance.actor import Actor
 from provenance.ids import uuid7, uuid7_floor
 from tests import databases

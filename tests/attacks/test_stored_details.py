@@ -8,11 +8,11 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from audit import retention
 from audit.envelope import ObjectFacts, build, insert_rows
-from audit.retention_classes import RetentionClass
+from audit.retention import services as retention
+from audit.retention.classes import RetentionClass
 from audit.taxonomy import Event
-from audit.verification import Wanted
+from audit.verifying.verification import Wanted
 from provenance.actor import Actor, ActorKind
 from provenance.db import enter
 from provenance.ids import uuid7

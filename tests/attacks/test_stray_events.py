@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from audit.fsck import Fsck
+from audit.verifying.fsck import Fsck
 from provenance.db import enter
 from provenance.ids import uuid7, uuid7_floor
 from tests import databases, factories

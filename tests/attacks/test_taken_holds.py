@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from audit import retention
 from audit.models import AuditDetail
+from audit.retention import services as retention
 from audit.taxonomy import Event
 from provenance.db import enter
 from tests import databases, factories

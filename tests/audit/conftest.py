@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from django.db import models
 
-from audit.anchors import DirectoryAnchor
+from audit.anchors.directory import DirectoryAnchor
 from audit.governed import Governed
 from audit.guard import Grant, GuardTable, TenantTable
 from audit.services import Target, record

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from audit import envelope, retention
+from audit import envelope
 from audit.envelope import insert_rows
+from audit.retention import services as retention
 from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.ids import uuid7, uuid7_floor

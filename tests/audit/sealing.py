@@ -10,10 +10,10 @@ import pytest
 
 from audit import awaiting
 from audit.judging import checkpoint_entry, event_entry
-from audit.log_keys import LogKeys
 from audit.merkle import leaf_hash, tree_root
 from audit.notes import Checkpoint, LogSigner, opened, signed_note
 from audit.sealer import Sealer
+from audit.sealing.log_keys import LogKeys
 from audit.signing import KeyRing
 from audit.taxonomy import Event
 from bench.events import make_workspace

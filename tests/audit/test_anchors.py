@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from audit.anchors import AnchorFailed, CommandAnchor, DirectoryAnchor
+from audit.anchors import AnchorFailed
+from audit.anchors.command import CommandAnchor
+from audit.anchors.directory import DirectoryAnchor
 from tests.audit.published import ORIGIN, note, sizes
 
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import pytest
 
-from audit import bucket as buckets
 from audit.anchors import AnchorFailed
-from audit.bucket import LockedBucket
+from audit.anchors import bucket as buckets
+from audit.anchors.bucket import LockedBucket
 from audit.taxonomy import Event
 from tests.audit import sealing
 from tests.audit.published import ORIGIN, note, sizes

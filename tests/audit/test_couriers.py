@@ -5,9 +5,8 @@ import time
 
 import pytest
 
-from audit import couriers
-from audit.anchors import AnchorFailed
-from audit.couriers import Courier
+from audit.anchors import AnchorFailed, couriers
+from audit.anchors.couriers import Courier
 from tests import databases
 from tests.audit import sealing
 from tests.audit.published import ORIGIN, note, sizes

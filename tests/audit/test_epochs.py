@@ -11,14 +11,14 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from audit import sealer_sql as sql
 from audit.anchors import AnchorFailed
 from audit.epochs import LogName, continued, origin_of, tree_over
 from audit.judging import COLUMNS, StoredEvent
-from audit.lease import LostLease
 from audit.merkle import range_root
 from audit.notes import LogSigner
 from audit.sealer import NothingToContinue
+from audit.sealing import sql
+from audit.sealing.lease import LostLease
 from audit.taxonomy import Event
 from provenance.roles import grant_database
 from tests import databases

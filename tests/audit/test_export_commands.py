@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from django.core.management import CommandError, call_command
 
-from audit.log_keys import log_signer
+from audit.sealing.log_keys import log_signer
 from audit.taxonomy import Event
 from provenance.db import enter
 from provenance.home import Home

@@ -4,7 +4,7 @@ import pytest
 
 from audit.envelope import ObjectFacts, build, insert_rows
 from audit.taxonomy import Event
-from audit.verification import Wanted
+from audit.verifying.verification import Wanted
 from provenance.actor import Actor
 from provenance.ids import uuid7
 from tests import databases

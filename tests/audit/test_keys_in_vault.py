@@ -3,8 +3,8 @@
 import pytest
 
 from audit import rotation
-from audit.log_keys import log_signer
 from audit.notes import Checkpoint, opened, signed_note
+from audit.sealing.log_keys import log_signer
 from audit.signing import KeyRing
 from audit.succession import Succession
 from provenance.actor import Actor

@@ -6,7 +6,7 @@ import pytest
 
 from audit import verify
 from audit.anchors import AnchorFailed
-from audit.mailed import DAY, AuditorMail
+from audit.anchors.mailed import DAY, AuditorMail
 from tests.audit import sealing
 from tests.audit.published import ORIGIN, note
 from tests.audit.sealing import WORKSPACE, status

@@ -7,9 +7,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import transaction
 
-from audit.reconcile import governed_tables, reconcile
 from audit.services import record
 from audit.taxonomy import Event
+from audit.verifying.reconcile import governed_tables, reconcile
 from provenance.db import enter
 from tests import databases, factories
 from tests.audit.sealing import all_keys

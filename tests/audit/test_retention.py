@@ -10,13 +10,14 @@ import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, transaction
 
-from audit import envelope, partitions, retention, selectors
+from audit import envelope, partitions, selectors
 from audit.envelope import EventContext, insert_rows
 from audit.errors import EventExpired, HoldEngaged, HoldNotEngaged, NeedsSecondPerson
 from audit.loading import attested
 from audit.merkle import root_of_inclusion
 from audit.models import AuditDetail, LegalHold
-from audit.retention_classes import LONGEST_DAYS, RetentionClass, class_of
+from audit.retention import services as retention
+from audit.retention.classes import LONGEST_DAYS, RetentionClass, class_of
 from audit.services import Target, record
 from audit.taxonomy import Event
 from audit.tree import django_tree

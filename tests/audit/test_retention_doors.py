@@ -5,8 +5,8 @@ import re
 import pytest
 
 from apikeys import services as keys
-from audit import retention
 from audit.models import LegalHold
+from audit.retention import services as retention
 from audit.taxonomy import Event
 from provenance.db import enter
 from provenance.ids import public_id

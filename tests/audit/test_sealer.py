@@ -9,8 +9,8 @@ import pytest
 
 from audit.envelope import insert_rows
 from audit.glance import Row
-from audit.lease import LostLease
-from audit.passes import Snapshot, in_order
+from audit.sealing.lease import LostLease
+from audit.sealing.passes import Snapshot, in_order
 from audit.services import Target, record
 from audit.taxonomy import Event
 from provenance.actor import Actor

@@ -4,8 +4,8 @@ import pytest
 
 from apikeys import services as keys
 from audit.envelope import insert_rows
-from audit.growth import Log
 from audit.merkle import leaf_hash
+from audit.sealing.growth import Log
 from audit.services import Target, record
 from audit.taxonomy import Event
 from provenance.actor import Actor

@@ -9,10 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from audit import timestamps
-from audit.anchors import AnchorFailed
+from audit.anchors import AnchorFailed, timestamps
+from audit.anchors.timestamps import TimeStampAuthority
 from audit.taxonomy import Event
-from audit.timestamps import TimeStampAuthority
 from tests.audit import sealing
 from tests.audit.published import ORIGIN, note
 from tests.audit.sealing import WORKSPACE, status, told
@@ -158,7 +157,7 @@ def test_a_failure_shows_and_is_told_once_and_what_waited_is_stamped_later(autho
 @with_sealer
 def test_an_authority_that_hangs_holds_nobody_up(authority, place, monkeypatch):
     monkeypatch.setattr(timestamps, "TOTAL_SECONDS", 120.0)
-    monkeypatch.setattr("audit.couriers.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("audit.anchors.couriers.LOOK_SECONDS", 0.01)
     authority.hangs = True
     stop = threading.Event()
     with sealing.sealer(places=[place]) as one:

@@ -6,12 +6,12 @@ from uuid import UUID
 
 import pytest
 
-from audit.anchors import DirectoryAnchor
+from audit.anchors.directory import DirectoryAnchor
 from audit.epochs import LogName
-from audit.fsck import Fsck
 from audit.glance import _words
 from audit.notes import LogSigner
-from audit.verification import Wanted
+from audit.verifying.fsck import Fsck
+from audit.verifying.verification import Wanted
 from tests import databases
 from tests.attacks.log import plant, told_by
 from tests.audit import sealing
@@ -202,7 +202,7 @@ def test_a_kept_checkpoint_that_the_database_no_longer_has_is_found(anchor):
 
 
 def test_the_tree_is_read_in_windows_and_a_gap_between_two_is_found(anchor, monkeypatch):
-    from audit import fsck as module
+    from audit.verifying import fsck as module
 
     monkeypatch.setattr(module, "LEAVES_AT_ONCE", 64)
     monkeypatch.setattr(module, "TILES_AT_ONCE", 1)
@@ -217,7 +217,7 @@ def test_the_tree_is_read_in_windows_and_a_gap_between_two_is_found(anchor, monk
 def test_an_event_that_is_never_sealed_is_found(anchor, monkeypatch):
     from datetime import timedelta
 
-    from audit import verification as module
+    from audit.verifying import verification as module
 
     tell(WORKSPACE)
     seal(anchor)
@@ -234,7 +234,7 @@ def test_an_event_hidden_behind_a_leaf_where_nobody_looks_is_found(anchor, monke
     """The sealer was told that it is sealed, so that it does not come by either."""
     from datetime import timedelta
 
-    from audit import verification as module
+    from audit.verifying import verification as module
 
     monkeypatch.setattr(module, "LOOK_AGAIN_SECONDS", 0.01)
     monkeypatch.setattr(module, "UNSEALED_FOR", timedelta(0))
@@ -305,7 +305,7 @@ def test_a_range_is_verified_up_to_the_next_signed_root(anchor, first, end, even
 
 def test_ranges_of_several_processes_are_one_tree(anchor, monkeypatch):
     """The same in small: ranges of 256 leaves, read by two processes."""
-    from audit import verification as module
+    from audit.verifying import verification as module
 
     monkeypatch.setattr(module, "RANGE_LEAVES", 256)
     monkeypatch.setattr(module, "ALIGNED_TO", 256)

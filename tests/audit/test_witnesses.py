@@ -5,9 +5,9 @@ import base64
 import pytest
 
 from audit.anchors import AnchorFailed
+from audit.anchors.witnesses import Witness
 from audit.notes import BadNote, Checkpoint, Ed25519Cosigner, cosignatures, opened, parse_cosigner, signed_note
 from audit.taxonomy import Event
-from audit.witnesses import Witness
 from tests import databases
 from tests.audit import sealing
 from tests.audit.sealing import WORKSPACE, status, told

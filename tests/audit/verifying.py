@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from audit.fsck import Fsck
-from audit.verification import Verification, Wanted
+from audit.verifying.fsck import Fsck
+from audit.verifying.verification import Verification, Wanted
 from tests import databases
 from tests.audit import sealing
 from tests.audit.sealing import WORKSPACE

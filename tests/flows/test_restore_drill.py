@@ -13,13 +13,13 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from audit.anchors import DirectoryAnchor
+from audit.anchors.directory import DirectoryAnchor
 from audit.envelope import insert_rows
-from audit.fsck import Fsck
-from audit.log_keys import LogKeys
 from audit.sealer import Sealer
+from audit.sealing.log_keys import LogKeys
 from audit.taxonomy import Event
-from audit.verification import Verification, Wanted
+from audit.verifying.fsck import Fsck
+from audit.verifying.verification import Verification, Wanted
 from provenance import readiness
 from provenance.actor import Actor
 from provenance.binaries import postgres_for

@@ -8,9 +8,10 @@ import pytest
 from django.db import connection
 
 from apikeys import services as keys
-from audit import labels, retention, selectors
+from audit import labels, selectors
 from audit.merkle import root_of_inclusion
 from audit.models import AuditDetail
+from audit.retention import services as retention
 from audit.selectors import EventFilters
 from audit.services import Target, record
 from audit.taxonomy import Event

@@ -6,7 +6,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from audit.months import month_floors
-from audit.retention import expire_month
+from audit.retention.services import expire_month
 from audit.schema.months import YEARS_KEPT
 from provenance.command import OurCommand
 from provenance.db import database_now

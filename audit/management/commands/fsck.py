@@ -7,8 +7,8 @@ import psycopg
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from audit.fsck import Fsck
 from audit.management.refusals import told
+from audit.verifying.fsck import Fsck
 from provenance.command import OurCommand
 from provenance.postgres.names import signed_in
 from provenance.terminal import Bar

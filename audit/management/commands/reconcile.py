@@ -20,11 +20,11 @@ from django.db import transaction
 from audit import timelines
 from audit.attestation import MOST_TOLD, Altered
 from audit.management.refusals import told
-from audit.reconcile import Report, governed_tables, reconcile
 from audit.services import Entry, Target, record_all
 from audit.signing import KeyRing
 from audit.taxonomy import Event
 from audit.timelines import Timeline
+from audit.verifying.reconcile import Report, governed_tables, reconcile
 from provenance.actor import Actor
 from provenance.command import OurCommand
 from provenance.db import enter

@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import Error as DatabaseError
 
 from audit import rotation
-from audit.log_keys import REREAD_SECONDS
+from audit.sealing.log_keys import REREAD_SECONDS
 from provenance.actor import Actor
 from provenance.command import OurCommand
 from provenance.errors import ProvenanceError

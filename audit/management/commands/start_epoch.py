@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from audit.lease import LEASE_SECONDS, LostLease
 from audit.notes import BadNote
 from audit.sealer import NothingToContinue, Sealer, from_settings
+from audit.sealing.lease import LEASE_SECONDS, LostLease
 from provenance.command import OurCommand
 
 PAUSE_SECONDS = 0.5

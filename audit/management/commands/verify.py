@@ -20,7 +20,7 @@ from audit.epochs import LogName, origin_of
 from audit.management.refusals import told
 from audit.sealer import Sealer, from_settings
 from audit.taxonomy import Event
-from audit.verification import Report, Verification, Wanted
+from audit.verifying.verification import Report, Verification, Wanted
 from provenance.actor import Actor
 from provenance.command import OurCommand
 from provenance.home import Home, replace_text

@@ -20,7 +20,7 @@ from audit.clocks import CLOCK_TOLERANCE
 from audit.judging import StoredEvent
 from audit.schema.months import YEARS_KEPT
 from audit.taxonomy import Event
-from audit.telling import Problem, Told, told
+from audit.verifying.telling import Problem, Told, told
 from provenance.held_keys import process_of
 from provenance.ids import uuid7_floor, uuid7_time
 

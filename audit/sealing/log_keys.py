@@ -17,8 +17,8 @@ from typing import Any
 import psycopg
 from django.conf import settings
 
-from audit import sealer_sql as sql
 from audit.notes import Ed25519Verifier, LogKey, LogSigner
+from audit.sealing import sql
 from audit.succession import OVERLAP, Succession
 from provenance.home import NEXT
 from provenance.keyfiles import KeyRefused

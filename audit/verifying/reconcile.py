@@ -27,11 +27,11 @@ from psycopg.types.datetime import (
 from psycopg.types.json import JsonbBinaryLoader
 
 from audit.attestation import Altered, LoadedRow, difference
-from audit.expired_months import expired_until
 from audit.guard import GuardTable
 from audit.judging import COLUMNS, StoredEvent, flaw
 from audit.schema.months import RUNS
 from audit.signing import KeyRing
+from audit.verifying.expired_months import expired_until
 from provenance.collection import no_collection
 from provenance.ids import uuid7_time
 

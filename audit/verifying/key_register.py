@@ -21,7 +21,7 @@ from audit.schema.keys import ALGORITHM, SIGNERS
 from audit.signing import KeyRing
 from audit.succession import Succession
 from audit.taxonomy import Event
-from audit.telling import told
+from audit.verifying.telling import told
 from provenance.held_keys import process_of
 from provenance.ids import uuid7_floor
 

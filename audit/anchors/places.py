@@ -2,13 +2,15 @@
 
 from django.conf import settings
 
-from audit.anchors import CommandAnchor, DirectoryAnchor, Place
-from audit.bucket import LockedBucket
-from audit.couriers import Connect
-from audit.mailed import AuditorMail
+from audit.anchors import Place
+from audit.anchors.bucket import LockedBucket
+from audit.anchors.command import CommandAnchor
+from audit.anchors.couriers import Connect
+from audit.anchors.directory import DirectoryAnchor
+from audit.anchors.mailed import AuditorMail
+from audit.anchors.timestamps import FOLDER, TimeStampAuthority
+from audit.anchors.witnesses import Witness
 from audit.notes import BadNote
-from audit.timestamps import FOLDER, TimeStampAuthority
-from audit.witnesses import Witness
 
 
 def places_from_settings(connect: Connect) -> list[Place]:

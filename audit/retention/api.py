@@ -7,8 +7,8 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from audit import retention
 from audit.models import HOLD_KINDS, LegalHold
+from audit.retention import services as retention
 from provenance.api import ApiRequest, Endpoint, Input, Paging, list_response
 from provenance.ids import public_id
 from provenance.permissions import Permission

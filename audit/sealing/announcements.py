@@ -14,12 +14,12 @@ from uuid import UUID
 
 import psycopg
 
-from audit import sealer_sql as sql
 from audit.envelope import EventContext, ObjectFacts, SignedEvent, build, insert_rows
-from audit.growth import Log
-from audit.passes import HEARTBEAT
+from audit.sealing import sql
+from audit.sealing.growth import Log
+from audit.sealing.passes import HEARTBEAT
+from audit.sealing.stored_logs import Flawed
 from audit.signing import KeyRing
-from audit.stored_logs import Flawed
 from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.ids import uuid7_floor

@@ -13,10 +13,10 @@ from uuid import UUID
 
 import psycopg
 
-from audit import sealer_sql as sql
 from audit.clocks import CLOCK_TOLERANCE
 from audit.glance import Row
-from audit.passes import Found, Snapshot, State
+from audit.sealing import sql
+from audit.sealing.passes import Found, Snapshot, State
 from provenance.ids import uuid7_floor
 
 LOOK_BACK_SECONDS = 60

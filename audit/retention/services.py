@@ -19,8 +19,8 @@ from audit.envelope import MAX_DETAIL_BYTES
 from audit.errors import HoldEngaged, HoldNotEngaged, NeedsSecondPerson
 from audit.models import HOLD_KINDS, AuditEvent, LegalHold, RetentionSetting
 from audit.notes import Checkpoint
-from audit.retention_classes import LONGEST_DAYS, RetentionClass
-from audit.retention_limits import altered_limits
+from audit.retention.classes import LONGEST_DAYS, RetentionClass
+from audit.retention.limits import altered_limits
 from audit.services import Target, record, record_altered
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind

@@ -14,15 +14,15 @@ import orjson
 import psycopg
 
 from audit import glance
-from audit.expired_months import expired_leaves
 from audit.glance import Glance, leaf_of
-from audit.growth import TILE_WIDTH
 from audit.judging import CHECKPOINT_PREFIX, COLUMNS, StoredEvent, checkpoint_entry, flaw
-from audit.key_register import End
 from audit.merkle import HASH_BYTES, PlacedNode, leaf_hash, subtrees
 from audit.notes import BadNote, Checkpoint, opened, parse_vkey, signed_note
+from audit.sealing.growth import TILE_WIDTH
 from audit.signing import KeyRing
-from audit.stored_details import Signed, StoredDetails
+from audit.verifying.expired_months import expired_leaves
+from audit.verifying.key_register import End
+from audit.verifying.stored_details import Signed, StoredDetails
 
 RANGE_LEAVES = 1 << 14
 ALIGNED_TO = 1 << 12

@@ -17,14 +17,14 @@ import psycopg
 
 from audit.anchors import Anchor, AnchorFailed, text_of
 from audit.epochs import Break, LogName, breaks, continued, first_event, followed, tree_over
-from audit.histories import broken
-from audit.key_register import ends_in, held_against
 from audit.merkle import NotConsistent, folded, grown, range_root, subtrees
 from audit.notes import BadNote, Checkpoint, LogSigner, opened
-from audit.ranges import ALIGNED_TO, MOST_FLAWS, RANGE_LEAVES, Checked, Flaw, Range, check
 from audit.signing import KeyRing
-from audit.stored_details import changed_functions, stray_details
-from audit.strays import leaves_of_no_log, outside
+from audit.verifying.histories import broken
+from audit.verifying.key_register import ends_in, held_against
+from audit.verifying.ranges import ALIGNED_TO, MOST_FLAWS, RANGE_LEAVES, Checked, Flaw, Range, check
+from audit.verifying.stored_details import changed_functions, stray_details
+from audit.verifying.strays import leaves_of_no_log, outside
 from provenance.ids import uuid7_time
 from provenance.postgres.names import NAMESAKES, in_the_place_of_its_own, signed_in
 

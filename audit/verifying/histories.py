@@ -9,7 +9,7 @@ from uuid import UUID
 
 import psycopg
 
-from audit.ranges import MOST_FLAWS, Flaw
+from audit.verifying.ranges import MOST_FLAWS, Flaw
 
 
 def broken(

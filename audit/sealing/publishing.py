@@ -10,10 +10,10 @@ from typing import Any
 
 import psycopg
 
-from audit import sealer_sql as sql
-from audit.couriers import Courier
-from audit.log_keys import LogKeys
+from audit.anchors.couriers import Courier
 from audit.notes import Checkpoint, signed_note
+from audit.sealing import sql
+from audit.sealing.log_keys import LogKeys
 from provenance.keyfiles import KeyRefused
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import psycopg
 
-from audit import sealer_sql as sql
+from audit.sealing import sql
 
 LEASE_SECONDS = 10
 

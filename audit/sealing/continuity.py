@@ -10,10 +10,10 @@ from typing import Any
 
 import psycopg
 
-from audit import sealer_sql as sql
 from audit.anchors import Anchor, AnchorFailed, Place, readable
 from audit.epochs import Break
 from audit.notes import BadNote
+from audit.sealing import sql
 
 ANCHOR_SECONDS = 10
 """How long a start waits for an anchor to say what it kept."""

@@ -1,6 +1,6 @@
 """The stored tree of each log, held against itself: leaves, tiles, edges, checkpoints, and that nothing lacks its other half.
 
-Knows no key and judges no event; that is `audit.verification`. It finds what a broken disk, a bug or a half-done restore
+Knows no key and judges no event; that is `audit.verifying.verification`. It finds what a broken disk, a bug or a half-done restore
 leaves behind, and names the place.
 """
 
@@ -13,12 +13,12 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from audit.expired_months import expired_leaves
-from audit.growth import Log, Tile
 from audit.judging import CHECKPOINT_PREFIX, mismatch
 from audit.merkle import Frontier
 from audit.notes import BadNote, Checkpoint
-from audit.strays import leaves_of_no_log, outside
+from audit.sealing.growth import Log, Tile
+from audit.verifying.expired_months import expired_leaves
+from audit.verifying.strays import leaves_of_no_log, outside
 
 MOST_TOLD = 20
 TILES_AT_ONCE = 256

@@ -21,7 +21,7 @@ import orjson
 from audit.anchors import AnchorFailed, is_of_instance, record_of, text_of
 from audit.epochs import LogName
 from audit.notes import Checkpoint
-from audit.retention_classes import SEVEN_YEARS_DAYS
+from audit.retention.classes import SEVEN_YEARS_DAYS
 from provenance.egress import Egress, EgressRefused
 from provenance.s3 import UnusableCredentials, s3_headers
 

@@ -1,74 +1,22 @@
-"""Places outside the database that keep published checkpoints: what shows that a database was set back or rewritten.
-
-Whoever can change everything in Postgres cannot change these. One is there by default, a directory; what it keeps is
-read again whenever a sealer starts, and by `./manage.py verify`.
-"""
+"""The place that is there by default: files in a directory that is not the database's."""
 
 import os
-import shlex
-import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol, cast
 from urllib.parse import quote, unquote
 
 import orjson
 
-from audit.notes import BadNote, Checkpoint
+from audit.anchors import AnchorFailed, record_of, text_of
+from audit.notes import Checkpoint
 
 RECENT_BYTES = 1024 * 1024
 """Of each log: what was kept last is put aside at this size, so that twice as much is there at most."""
-COMMAND_SECONDS = 30
 _RECENT, _OLDER, _HOURLY = ".recent.jsonl", ".older.jsonl", ".hourly.jsonl"
 # A note of the instance log has some 4 KB.
 _TAIL_BYTES = 65_536
-
-
-class AnchorFailed(Exception):
-    """The place does not take or give checkpoints; the text says why."""
-
-
-class Place(Protocol):
-    """Where published checkpoints are carried to. One that fails is tried again and holds nobody up."""
-
-    @property
-    def name(self) -> str:
-        """What status and events call it; unique."""
-
-    @property
-    def where(self) -> str:
-        """For people: which directory, command or address."""
-
-    @property
-    def every_seconds(self) -> float:
-        """How often it is asked at most."""
-
-    def carry(self, notes: Mapping[str, str]) -> None:
-        """Take the newest note of each log (by origin) that published one since. Raises `AnchorFailed`."""
-
-
-class Anchor(Place, Protocol):
-    """A place that can be read again."""
-
-    def newest(self) -> dict[str, str]:
-        """Origin -> the note of its largest checkpoint that is kept. Raises `AnchorFailed`."""
-
-
-def readable(places: Iterable[Place]) -> list[Anchor]:
-    """Those of the places that can be read again."""
-    return [cast("Anchor", place) for place in places if hasattr(place, "newest")]
-
-
-def text_of(note: str) -> str:
-    """The signed text of a note, without its signatures."""
-    return note.partition("\n\n")[0] + "\n"
-
-
-def is_of_instance(origin: str) -> bool:
-    """Whether the origin is that of a log of logs, in whatever epoch."""
-    return origin.rpartition("/")[2] == "instance" or "/instance/e" in origin
 
 
 @dataclass(slots=True)
@@ -147,40 +95,6 @@ class DirectoryAnchor:
         self._last[origin] = record
 
 
-@dataclass(slots=True)
-class CommandAnchor:
-    """A command of the operator's that gets the newest note of the instance log on its standard input, once a minute.
-
-    That one holds the newest checkpoint of every workspace. What the command keeps cannot be read again.
-    """
-
-    command: str
-    name: str = "command"
-    every_seconds: float = 60.0
-
-    @property
-    def where(self) -> str:
-        """The program, without its arguments."""
-        return shlex.split(self.command)[0]
-
-    def carry(self, notes: Mapping[str, str]) -> None:
-        """Run the command, if there is a note of the instance log."""
-        for note in (note for origin, note in notes.items() if is_of_instance(origin)):
-            try:
-                done = subprocess.run(
-                    shlex.split(self.command),
-                    input=note.encode(),
-                    capture_output=True,
-                    timeout=COMMAND_SECONDS,
-                    check=False,
-                )
-            except (OSError, subprocess.TimeoutExpired) as problem:
-                raise AnchorFailed(f"{self.where} cannot be run: {problem}") from problem
-            if done.returncode:
-                said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-                raise AnchorFailed(f"{self.where} ended with {done.returncode}: {said[0][:200]}")
-
-
 def _append(path: Path, record: Mapping[str, str]) -> None:
     is_new = not path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
@@ -216,16 +130,6 @@ def _last_record(path: Path) -> dict[str, str] | None:
     except OSError as problem:
         raise AnchorFailed(f"{path} cannot be read: {problem.strerror or problem}") from problem
     return next((record for line in reversed(lines) if (record := record_of(line))), None)
-
-
-def record_of(line: bytes) -> dict[str, str] | None:
-    """One kept checkpoint: `at` and `note`; None when the line is none."""
-    try:
-        record = orjson.loads(line)
-        Checkpoint.parse(text_of(record["note"]))
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, BadNote):
-        return None
-    return record if isinstance(record.get("at"), str) else None
 
 
 def _origin_of(path: Path) -> str:

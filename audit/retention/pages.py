@@ -9,10 +9,11 @@ from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_safe
 
-from audit import names, retention
+from audit import names
 from audit.condition import condition
 from audit.models import LegalHold
-from audit.retention_forms import DaysForm, HoldForm
+from audit.retention import services as retention
+from audit.retention.forms import DaysForm, HoldForm
 from provenance.actor import Actor
 from provenance.errors import Conflict, Invalid
 from provenance.ids import parse_public_id

@@ -12,14 +12,14 @@ from uuid import UUID
 
 import psycopg
 
-from audit import sealer_sql as sql
 from audit.epochs import origin_of
 from audit.glance import Row, leaf_of
-from audit.growth import TILE_WIDTH, Log, Tile, unfinished_tiles
 from audit.judging import checkpoint_entry
 from audit.merkle import Frontier, leaf_hash
 from audit.notes import Checkpoint
-from audit.passes import in_order
+from audit.sealing import sql
+from audit.sealing.growth import TILE_WIDTH, Log, Tile, unfinished_tiles
+from audit.sealing.passes import in_order
 
 Connection = psycopg.Connection[Any]
 Judge = Callable[[Row], str]

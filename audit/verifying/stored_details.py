@@ -17,11 +17,11 @@ import psycopg
 
 from audit.clocks import CLOCK_TOLERANCE
 from audit.judging import COLUMNS, flaw
-from audit.retention_classes import RetentionClass, class_of
+from audit.retention.classes import RetentionClass, class_of
 from audit.schema.tree import DETAIL_COMMITMENTS, STRAY_DETAILS, TOLD_FACTS
 from audit.signing import SPEAKS_FOR_PEOPLE, KeyRing
 from audit.taxonomy import Event
-from audit.telling import EVERYWHERE, facts_of
+from audit.verifying.telling import EVERYWHERE, facts_of
 from provenance.held_keys import process_of
 from provenance.ids import uuid7_floor, uuid7_time
 

@@ -26,7 +26,8 @@ from rfc3161_client import (
 )
 from rfc3161_client.tsp import PKIStatus
 
-from audit.anchors import AnchorFailed, is_of_instance, sync_directory, text_of
+from audit.anchors import AnchorFailed, is_of_instance, text_of
+from audit.anchors.directory import sync_directory
 from audit.notes import Checkpoint
 from provenance.egress import Egress, EgressRefused
 

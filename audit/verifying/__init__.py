@@ -1,0 +1,1 @@
+"""Verification: what is stored, held against what was signed."""
