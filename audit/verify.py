@@ -57,8 +57,8 @@ MALFORMED, BROKEN = (ValueError, TypeError, LookupError, AttributeError, Recursi
 
 NUMBER, ZONE = "(0|[1-9][0-9]{0,14})", r"(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)"
 UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_ORIGIN = re.compile(rf"(.+)/(?:instance|({UUID}))(?:/e([2-9]|[1-9][0-9]{{1,8}}))?")
-_VKEY = re.compile(r"([^\s+]+)\+([0-9a-f]{8})\+(\S+)")
+_ORIGIN = re.compile(rf"([!-~]+)/(?:instance|({UUID}))(?:/e([2-9]|[1-9][0-9]{{1,8}}))?")
+_VKEY = re.compile(r"([!-*,-~]+)\+([0-9a-f]{8})\+(\S+)")
 _CHECKPOINT = re.compile(rf"([^\n]+)\n{NUMBER}\n([A-Za-z0-9+/]{{43}}=)\n")
 _ROTATION = re.compile(r"(provenance-rotation-v1\n(.*)\n(.*)\n(.*)\n(.*)\n)(.*)\n")
 _RANGE = re.compile(rf"provenance-range-proof@v1\nrange{3 * f' {NUMBER}'}\n((?:left \S+\n)*)((?:right \S+\n)*)")
@@ -217,7 +217,7 @@ class Key(NamedTuple):
 def check_note(note: str, keys: list[Key], held: MacKeys, report: Report) -> Checkpoint:
     """Open a checkpoint that its log signed, with each type of key that was given for it, and say whose it is."""
     text, _separator, tail = note.rpartition("\n\n")
-    lines = re.findall(r"\u2014 (\S+) ([A-Za-z0-9+/=]+)\n", tail)[:MAX_SIGNATURES]
+    lines = re.findall(r"\u2014 ([!-~]+) ([A-Za-z0-9+/=]+)\n", tail)[:MAX_SIGNATURES]
     is_note = tail == "".join(f"\u2014 {name} {code}\n" for name, code in lines)
     demand(lines and is_note, "The checkpoint is no signed note.")
     checkpoint, known, (owner, macs) = Checkpoint.parse(f"{text}\n"), {str(key): key for key in keys}, held
@@ -394,15 +394,6 @@ def problems(log: MacKeys, line: Line, said: Said) -> Iterator[tuple[str, str]]:
             yield "bad mac", "the event was not signed by a holder of the key"
 
 
-def told_erased(text: bytes, index: int) -> list[Row]:
-    """Of which events the details went, by the detail of an event that tells; nothing by words that no process uses."""
-    with suppress(*MALFORMED):
-        ids = loaded(text.decode())["events"]
-        named = [name for name in ids if isinstance(name, str) and re.fullmatch(UUID, name) and isinstance(ids, list)]
-        return [(name.replace("-", "").encode(), index, 0, TOLD) for name in named]
-    return []
-
-
 def detail_problems(said: Said, line: bytes, counts: Counter[str], rows: list[Row], index: int) -> Iterator[str]:
     """What is wrong with an event's detail; `rows` takes that it is gone, or of which ones it tells so."""
     if bool(line) != bool(said["detail"]):
@@ -423,7 +414,10 @@ def detail_problems(said: Said, line: bytes, counts: Counter[str], rows: list[Ro
             mac = hmac.digest(bytes.fromhex(salt[0]), data, "sha256").hex().encode() if salt else b""
             if mac != said["detail"] or detail["erased_at"] is not None:
                 yield "it is not the detail that was signed"
-            rows += told_erased(data, index) if said["action"] == ERASING else []
+            with suppress(*MALFORMED):  # words that no process uses tell of nothing
+                ids = loaded(data.decode())["events"] if said["action"] == ERASING else []
+                named = [name for name in ids if type(ids) is list and type(name) is str and re.fullmatch(UUID, name)]
+                rows += [(name.replace("-", "").encode(), index, 0, TOLD) for name in named]
 
 
 def each(work: Callable[[list[Leaf]], Seen], jobs: Iterator[list[Leaf]], processes: int) -> Iterator[Seen]:
@@ -441,8 +435,10 @@ def parse_manifest(text: str) -> dict[str, Any]:
     left, words = said["omitted"], f"MANIFEST.json is not one of {FORMAT}, or a count, a time or the filters are none."
     is_of_it = said["format"] == FORMAT and said.keys() == MANIFEST and left.keys() == LEFT_OUT | {"missing_at"}
     counts = [*(said[name] for name in [*COUNTS, "epoch"]), *(left[name] for name in LEFT_OUT), *left["missing_at"]]
-    is_counted = all(type(count) is int and count >= 0 for count in counts) and isinstance(said["filters"], dict)
-    demand(is_of_it and is_counted and milliseconds(said["sealed_at"]), words)
+    is_counted = all(type(count) is int and count >= 0 for count in counts)
+    filters = [one for value in said["filters"].values() for one in (value if type(value) is list else [value])]
+    is_flat = all(type(one) is str for one in filters)
+    demand(is_of_it and is_counted and is_flat and milliseconds(said["sealed_at"]), words)
     return said
 
 

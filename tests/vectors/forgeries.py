@@ -108,6 +108,15 @@ def with_another_mldsa(files):
     ).encode()
 
 
+def signed_besides_by(name):
+    """A signature more, which nobody here checks."""
+
+    def forge(files):
+        files["checkpoint"] += f"\u2014 {name} AAAAAAAAAAAA\n".encode()
+
+    return forge
+
+
 def shifted(files):
     """Two hashes of the proof divided at another place: joined they are the same bytes."""
     *head, one, two = files["range.proof"].decode().splitlines()
@@ -286,6 +295,21 @@ FORGED = {
     ),
     "expired below zero": ("whole", replaced("MANIFEST.json", b'"expired": 0', b'"expired": -1'), None, None),
     "expired in words": ("whole", replaced("MANIFEST.json", b'"expired": 0', b'"expired": "all"'), None, None),
+    "filters in filters": (
+        "whole",
+        replaced("MANIFEST.json", b'"filters": {}', b'"filters": {"actions": [["x"]]}'),
+        None,
+        None,
+    ),
+    "filters without an end": (
+        "whole",
+        replaced("MANIFEST.json", b'"filters": {}', b'"filters": ' + b'{"x": ' * 200 + b'"x"' + b"}" * 200),
+        None,
+        None,
+    ),
+    # What is white space in Python is none in JavaScript, and the other way round.
+    "a witness whose name ends for some": ("whole", signed_besides_by("a\u0085b"), None, None),
+    "a witness whose name ends for others": ("whole", signed_besides_by("a\ufeffb"), None, None),
     "filters that are none": ("whole", replaced("MANIFEST.json", b'"filters": {}', b'"filters": ["x"]'), None, None),
     "no filter": (
         "filtered",

@@ -40,6 +40,7 @@ const base64 = (text, size = null) => {
 const fits = (value, pattern) => typeof value === "string" && pattern.test(value);
 const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 const hasKeys = (value, keys) => isObject(value) && Object.keys(value).sort().join() === [...keys].sort().join();
+const isFlat = (filters) => isObject(filters) && Object.values(filters).flat().every((one) => typeof one === "string");
 const isCount = (value) => Number.isInteger(value) && value >= 0;
 
 // --- JSON: strict, integers only, no key twice ----------------------------------------------------------------------
@@ -149,7 +150,7 @@ function readZip(zip) {
 // --- Keys, notes, the tree -------------------------------------------------------------------------------------------
 
 function parseKey(vkey) {
-  const found = /^([^\s+]+)\+([0-9a-f]{8})\+(\S+)$/.exec(vkey) ?? (() => { throw new Unusable("this is no vkey"); })();
+  const found = /^([!-*,-~]+)\+([0-9a-f]{8})\+(\S+)$/.exec(vkey) ?? (() => { throw new Unusable("this is no vkey"); })();
   const material = base64(found[3]);
   const id = sha256(found[1], "\n", material).subarray(0, 4);
   if (material.length !== { 1: 33, 6: 1313 }[material[0]] || id.toString("hex") !== found[2]) throw new Unusable("this is no vkey");
@@ -179,7 +180,7 @@ function parseCheckpoint(text) {
 
 // Whose log an origin names, and in which epoch.
 function whose(origin) {
-  const found = /^.+\/(?:instance|([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}))(?:\/e([2-9]|[1-9][0-9]{1,8}))?$/.exec(origin);
+  const found = /^[!-~]+\/(?:instance|([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}))(?:\/e([2-9]|[1-9][0-9]{1,8}))?$/.exec(origin);
   if (!found) throw new Unusable("the origin names no log");
   return { workspace: found[1] ?? null, epoch: Number(found[2] ?? 1) };
 }
@@ -194,7 +195,7 @@ function openNote(note, keys, report) {
   const missing = new Set(keys.filter((key) => key.name === checkpoint.origin).map((key) => key.material[0]));
   if (!missing.size) missing.add(1);
   for (const line of lines) {
-    const found = /^\u2014 (\S+) ([A-Za-z0-9+/=]+)$/.exec(line);
+    const found = /^\u2014 ([!-~]+) ([A-Za-z0-9+/=]+)$/.exec(line);
     if (!found) throw new Unusable("a signature line is malformed");
     const bytes = base64(found[2]);
     const [id, signature] = [bytes.subarray(0, 4), bytes.subarray(4)];
@@ -397,7 +398,7 @@ function parseManifest(text) {
   const { omitted } = manifest;
   const counts = [manifest.epoch, ...COUNTS.map((name) => manifest[name]), omitted.filtered, omitted.expired, omitted.missing, ...omitted.missing_at];
   if (manifest.format !== FORMAT || !hasKeys(manifest, MANIFEST) || !hasKeys(omitted, ["filtered", "expired", "missing", "missing_at"])) throw new Unusable("this is no manifest of the format");
-  if (!counts.every(isCount) || !isObject(manifest.filters)) throw new Unusable("a count is no count, or the filters are no object");
+  if (!counts.every(isCount) || !isFlat(manifest.filters)) throw new Unusable("a count is no count, or the filters are none");
   parseTime(manifest.sealed_at);
   parseTime(manifest.created_at);
   return manifest;
