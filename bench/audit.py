@@ -24,6 +24,10 @@ def measure(*, quick: bool, only: str = "") -> list[Figure]:
             if only in part.__name__:
                 print(f"measuring {part.__name__} …", file=sys.stderr)
                 begun = time.monotonic()
-                figures += part(here, quick=quick)
+                found = part(here, quick=quick)
+                figures += found
+                # At once, so that a part that fails later takes none of it along.
+                for figure in found:
+                    print(f"  {figure.name.strip()}: {figure.value:,.4g} {figure.unit}", file=sys.stderr)
                 print(f"  {time.monotonic() - begun:.0f} s", file=sys.stderr)
         return figures

@@ -1,16 +1,18 @@
 """Signed events in numbers, and tables to change under them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
-from audit.envelope import EventContext, ObjectFacts, SignedEvent, build
+from audit.envelope import EventContext, ObjectFacts, SignedEvent, build, insert_rows
 from audit.signing import KeyRing
 from audit.taxonomy import Event
 from bench.guards import past_the_guards
 from provenance.actor import Actor, ActorKind
 from provenance.ids import uuid7
 
+AT_ONCE = 500
+"""Events of one statement."""
 READ_KINDS = (Event.RUN_STARTED, Event.MCP_TOOL_REQUESTED, Event.MCP_TOOL_CALLED, Event.AUTHZ_DENIED)
 
 
@@ -38,13 +40,16 @@ def told(keys: KeyRing, workspace_id: UUID | None, count: int, *, labels: bool =
     ]
 
 
-def of_change(keys: KeyRing, workspace_id: UUID, type_: str, row_id: UUID, rev: int) -> SignedEvent:
-    """The event of one change of a governed row: its title."""
+def of_change(
+    keys: KeyRing, workspace_id: UUID, type_: str, row_id: UUID, rev: int, *, op: Literal["insert", "update"] = "update"
+) -> SignedEvent:
+    """The event of one change of a governed row: that it was made, or its title."""
+    changed = ("title",) if op == "update" else ()
     return build(
         keys=keys,
         actor=Actor(kind=ActorKind.SYSTEM, id="bench", label="", workspace_id=workspace_id),
-        event=Event.AGENT_UPDATED,
-        target=ObjectFacts(type=type_, id=str(row_id), rev=rev, op="update", changed=("title",), state="0" * 64),
+        event=Event.AGENT_UPDATED if op == "update" else Event.AGENT_CREATED,
+        target=ObjectFacts(type=type_, id=str(row_id), rev=rev, op=op, changed=changed, state="0" * 64),
         workspace_id=workspace_id,
     )
 
@@ -100,10 +105,7 @@ GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA bench TO prov_worker, prov_
 
 
 def make_workspace(admin: Any, workspace_id: UUID | None = None) -> UUID:
-    """A workspace, put in past the guards: nothing is told about one that does not exist. Its id.
-
-    At revision 0, like the rows of `fill_governed`.
-    """
+    """A workspace, put in past the guards: nothing is told about one that does not exist. Its id."""
     workspace = workspace_id or uuid7()
     with admin.transaction(), past_the_guards(admin, "public.workspaces_workspace"):
         admin.execute(
@@ -131,18 +133,19 @@ def make_governed(admin: Any, name: str, *, without: Sequence[str] = ()) -> None
         admin.execute(f"DROP TRIGGER {trigger} ON public.{name}")
 
 
-def fill_governed(admin: Any, name: str, workspace_id: UUID, count: int) -> list[UUID]:
-    """Rows of that table, put in past the guards; their ids.
-
-    At revision 0, so that the first change that is told is the first there was: verification misses what was not told.
-    """
+def fill_governed(web: Any, keys: KeyRing, name: str, workspace_id: UUID, count: int) -> list[UUID]:
+    """Rows of that table at revision 1, each told as a service tells it; their ids. `web`: a connection of that role."""
     ids = [uuid7() for _ in range(count)]
-    with admin.transaction(), past_the_guards(admin, f"public.{name}"):
-        admin.cursor().executemany(
+    with web.transaction():
+        web.execute("SELECT set_config('app.workspace_id', %s, true)", [str(workspace_id)])
+        web.cursor().executemany(
             f"""INSERT INTO public.{name} (id, workspace_id, audit_rev, audit_salt, slug, title, status, trust_level,
                 current_version, suspended_reason, created_by, created_at)
-                VALUES (%s, %s, 0, decode(repeat('ab', 32), 'hex'), 'agent-' || %s, 'Reads invoices and asks',
+                VALUES (%s, %s, 1, decode(repeat('ab', 32), 'hex'), 'agent-' || %s, 'Reads invoices and asks',
                 'active', 'low', 3, '', 'nobody', now())""",  # noqa: S608  our table names
             [(row_id, workspace_id, str(number)) for number, row_id in enumerate(ids)],
         )
+        told = [of_change(keys, workspace_id, name, row_id, 1, op="insert") for row_id in ids]
+        for start in range(0, count, AT_ONCE):
+            web.execute(*insert_rows(told[start : start + AT_ONCE]))
     return ids

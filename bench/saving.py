@@ -85,8 +85,10 @@ def _workspace(ground: Ground) -> UUID:
     with ground.connect("postgres") as admin:
         events.make_governed(admin, "bench_bulk")
         events.make_governed(admin, "bench_unguarded", without=["audit_coverage", "audit_revision"])
+    with ground.connect("web") as web:
         for table in ("bench_bulk", "bench_unguarded"):
-            events.fill_governed(admin, table, workspace, BULK_ROWS)
+            events.fill_governed(web, ground.keys("web"), table, workspace, BULK_ROWS)
+    with ground.connect("postgres") as admin:
         admin.execute("ANALYZE bench_bulk, bench_unguarded")
     return workspace
 

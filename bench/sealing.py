@@ -135,8 +135,8 @@ def _fill(ground: Ground, count: int) -> None:
     keys, workspace = ground.keys("worker"), ground.workspace()
     with ground.connect("worker", options=CPU_BOUND) as worker:
         worker.execute(f"SET app.workspace_id = '{workspace}'")
-        for _ in range(0, count, 500):
-            worker.execute(*insert_rows(events.told(keys, workspace, 500)))
+        for _ in range(0, count, events.AT_ONCE):
+            worker.execute(*insert_rows(events.told(keys, workspace, events.AT_ONCE)))
 
 
 def _seconds_of_reading(connection: psycopg.Connection[Any], count: int) -> float:

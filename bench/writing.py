@@ -149,9 +149,11 @@ def changes(ground: Ground, *, quick: bool) -> list[Figure]:
     with ground.connect("postgres") as admin:
         events.make_governed(admin, "bench_covered")
         events.make_governed(admin, "bench_uncovered", without=["audit_coverage"])
-        rows = {name: events.fill_governed(admin, table, workspace, 64) for name, table in tables.items()}
+    with ground.connect("web") as web:
+        rows = {name: events.fill_governed(web, keys, table, workspace, 64) for name, table in tables.items()}
+    with ground.connect("postgres") as admin:
         admin.execute("ANALYZE bench_covered, bench_uncovered")
-    revisions = dict.fromkeys((row for ids in rows.values() for row in ids), 0)
+    revisions = dict.fromkeys((row for ids in rows.values() for row in ids), 1)
 
     def a_round(name: str, clients: int, each: int, options: str) -> Sample:
         table = tables[name]
