@@ -12,13 +12,14 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from audit import background, exports, labels, names, narrative, saved_views, selectors
+from audit import background, event_details, exports, labels, names, narrative, saved_views, selectors
+from audit.event_details import EventDetail
 from audit.evidence import evidence_pack, frameworks
 from audit.forms import EventSearchForm, EvidenceForm, ExportForm, SaveViewForm
 from audit.rail import Point, railed
 from audit.reads import told
 from audit.seal import seal_of
-from audit.selectors import EventDetail, EventFilters
+from audit.selectors import EventFilters
 from audit.spool import spooled
 from audit.tree import django_tree
 from audit.words import called, in_words, named_like, one_by_one, understood
@@ -126,7 +127,7 @@ def event(request: PageRequest, event_id: str) -> HttpResponse:
 @told
 def proof_file(request: PageRequest, event_id: str) -> HttpResponse:
     """The `.tlog-proof` of one event: with the log's public key it can be checked anywhere."""
-    found = selectors.event_proof_text(actor=request.actor, event_id=parse_public_id("evt", event_id))
+    found = event_details.event_proof_text(actor=request.actor, event_id=parse_public_id("evt", event_id))
     headers = {"Content-Disposition": f'attachment; filename="{event_id}.tlog-proof"'}
     return HttpResponse(found, content_type="text/plain; charset=utf-8", headers=headers)
 
@@ -275,7 +276,7 @@ def remove_view(request: PageRequest, view_id: UUID) -> HttpResponse:
 def _with_added(request: PageRequest, form: EventSearchForm) -> HttpResponse:
     """The address with what was typed as a filter; or the page, saying why it is none and what comes close."""
     text = request.GET["add"].strip()
-    if sought := selectors.event_named(request.actor, text):
+    if sought := event_details.event_named(request.actor, text):
         return redirect("audit:event", request.workspace.slug, sought)
     spelled = understood(text)
     things, filters = ([], spelled) if spelled else called(request.actor, text)
@@ -304,7 +305,7 @@ def _searched_to(cursor: str | None) -> datetime | None:
 
 def _panel(request: PageRequest, event_id: str) -> dict[str, Any]:
     """What the page of an event shows, and the panel beside the list."""
-    detail = selectors.event_detail(actor=request.actor, event_id=parse_public_id("evt", event_id))
+    detail = event_details.event_detail(actor=request.actor, event_id=parse_public_id("evt", event_id))
     (row,) = labels.with_names(request.actor, [detail.row])
     return {
         "detail": detail,
