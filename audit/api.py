@@ -14,7 +14,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from audit import event_details, evidence, exports, names, narrative, selectors
+from audit import evidence, exports, names, narrative, one_event, selectors
 from audit.envelope import OUTCOMES, timestamp
 from audit.reads import TREE, LogEndpoint
 from audit.seal import SealState, seal_of
@@ -157,7 +157,7 @@ class EventDetail(LogEndpoint):
     @extend_schema(responses=EventDetailOutput)
     def get(self, request: ApiRequest, event_id: str) -> Response:
         """The event."""
-        found = event_details.event_detail(actor=request.actor, event_id=parse_public_id("evt", event_id))
+        found = one_event.event_detail(actor=request.actor, event_id=parse_public_id("evt", event_id))
         facts = {
             "body": found.row.event.body,
             "detail": found.row.facts,
@@ -176,7 +176,7 @@ class EventProof(LogEndpoint):
     @extend_schema(responses={(200, "text/plain"): OpenApiTypes.STR})
     def get(self, request: ApiRequest, event_id: str) -> HttpResponse:
         """The `.tlog-proof` (c2sp.org/tlog-proof); its `extra` line is the event itself."""
-        found = event_details.event_proof_text(actor=request.actor, event_id=parse_public_id("evt", event_id))
+        found = one_event.event_proof_text(actor=request.actor, event_id=parse_public_id("evt", event_id))
         return HttpResponse(found, content_type="text/plain; charset=utf-8")
 
 

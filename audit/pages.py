@@ -12,10 +12,10 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from audit import background, event_details, exports, labels, names, narrative, saved_views, selectors
-from audit.event_details import EventDetail
+from audit import background, exports, labels, names, narrative, one_event, saved_views, selectors
 from audit.evidence import evidence_pack, frameworks
 from audit.forms import EventSearchForm, EvidenceForm, ExportForm, SaveViewForm
+from audit.one_event import EventDetail
 from audit.rail import Point, railed
 from audit.reads import told
 from audit.seal import seal_of
@@ -127,7 +127,7 @@ def event(request: PageRequest, event_id: str) -> HttpResponse:
 @told
 def proof_file(request: PageRequest, event_id: str) -> HttpResponse:
     """The `.tlog-proof` of one event: with the log's public key it can be checked anywhere."""
-    found = event_details.event_proof_text(actor=request.actor, event_id=parse_public_id("evt", event_id))
+    found = one_event.event_proof_text(actor=request.actor, event_id=parse_public_id("evt", event_id))
     headers = {"Content-Disposition": f'attachment; filename="{event_id}.tlog-proof"'}
     return HttpResponse(found, content_type="text/plain; charset=utf-8", headers=headers)
 
@@ -276,7 +276,7 @@ def remove_view(request: PageRequest, view_id: UUID) -> HttpResponse:
 def _with_added(request: PageRequest, form: EventSearchForm) -> HttpResponse:
     """The address with what was typed as a filter; or the page, saying why it is none and what comes close."""
     text = request.GET["add"].strip()
-    if sought := event_details.event_named(request.actor, text):
+    if sought := one_event.event_named(request.actor, text):
         return redirect("audit:event", request.workspace.slug, sought)
     spelled = understood(text)
     things, filters = ([], spelled) if spelled else called(request.actor, text)
@@ -305,7 +305,7 @@ def _searched_to(cursor: str | None) -> datetime | None:
 
 def _panel(request: PageRequest, event_id: str) -> dict[str, Any]:
     """What the page of an event shows, and the panel beside the list."""
-    detail = event_details.event_detail(actor=request.actor, event_id=parse_public_id("evt", event_id))
+    detail = one_event.event_detail(actor=request.actor, event_id=parse_public_id("evt", event_id))
     (row,) = labels.with_names(request.actor, [detail.row])
     return {
         "detail": detail,

@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection, transaction
 
-from audit import event_details, verify
+from audit import one_event, verify
 from audit.envelope import insert_rows
 from audit.signing import may_sign
 from audit.taxonomy import DECISIONS, Event
@@ -49,7 +49,7 @@ def forged(workspace, approver):
 
 def test_a_decision_under_a_workers_key_is_shown_as_not_valid(forged, auditor):
     """T01: its MAC is good, and it proves nothing."""
-    assert event_details.event_detail(actor=auditor, event_id=forged.id).proof.signature_valid is False
+    assert one_event.event_detail(actor=auditor, event_id=forged.id).proof.signature_valid is False
 
 
 def problems(workspace_id, line, said):

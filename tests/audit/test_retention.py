@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, transaction
 
-from audit import envelope, event_details, partitions
+from audit import envelope, one_event, partitions
 from audit.envelope import EventContext, insert_rows
 from audit.errors import EventExpired, HoldEngaged, HoldNotEngaged, NeedsSecondPerson
 from audit.loading import attested
@@ -188,7 +188,7 @@ def test_what_is_due_is_erased_with_an_event_that_names_it(place, as_role, monke
         facts = AuditDetail.objects.get(pk=told.pk).facts
         assert (facts["class"], facts["events"]) == ("prompts", [str(event.id) for event in due])
         auditor = factories.actor_of(place, place.admin.id, {"auditor"})
-        shown = event_details.event_detail(actor=auditor, event_id=due[0].id)
+        shown = one_event.event_detail(actor=auditor, event_id=due[0].id)
         assert (shown.proof.signature_valid, shown.proof.contents_match, shown.proof.detail_erased) == (
             True,
             True,
@@ -311,9 +311,9 @@ def test_a_month_leaves_after_seven_years_and_every_proof_goes_on_holding(place,
     with enter(place.id):
         assert not {event.id for event in made} & {event.pk for event in factories.events()}
         with pytest.raises(EventExpired):
-            event_details.event_detail(actor=place.admin, event_id=made[0].id)
+            one_event.event_detail(actor=place.admin, event_id=made[0].id)
         with pytest.raises(NotFound) as never:
-            event_details.event_detail(actor=place.admin, event_id=uuid7())
+            one_event.event_detail(actor=place.admin, event_id=uuid7())
         assert never.type is NotFound
     (told,) = factories.instance_events(Event.AUDIT_PARTITION_EXPIRED)
     assert (told.risk, told.object_id, told.kid) == ("critical", "event_2018_03", "retention-1")

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from audit import event_details, selectors
+from audit import one_event, selectors
 from audit.months import month_floors
 from audit.selectors import EventFilters
 from audit.services import EventContext, Target, record
@@ -151,10 +151,10 @@ def test_a_run_that_names_no_time_is_not_found_and_breaks_nothing(auditor, logge
 
 
 def test_labels_come_from_the_erasable_detail_and_ids_stay(auditor, logged, admin):
-    row = event_details.event_detail(actor=auditor, event_id=logged[0].id).row
+    row = one_event.event_detail(actor=auditor, event_id=logged[0].id).row
     assert (row.actor_label, row.object_label) == (admin.label, "R-1")
     erase(logged[0].id)
-    detail = event_details.event_detail(actor=auditor, event_id=logged[0].id)
+    detail = one_event.event_detail(actor=auditor, event_id=logged[0].id)
     assert (detail.row.actor_label, detail.row.object_label) == (admin.id, str(RUN))
     assert detail.proof.detail_erased
     assert detail.proof.detail_matches is None
@@ -176,7 +176,7 @@ def erase(event_id):
 
 
 def test_an_event_tells_what_can_be_proved(auditor, logged):
-    proof = event_details.event_detail(actor=auditor, event_id=logged[3].id).proof
+    proof = one_event.event_detail(actor=auditor, event_id=logged[3].id).proof
     assert (proof.signature_valid, proof.contents_match, proof.detail_matches) == (True, True, True)
 
 
@@ -188,11 +188,11 @@ def test_the_log_itself_is_not_for_viewers(viewer, logged):
     with pytest.raises(PermissionDenied, match="audit:read"):
         selectors.search(actor=viewer, filters=EventFilters(), paging=Paging())
     with pytest.raises(PermissionDenied):
-        event_details.event_detail(actor=viewer, event_id=logged[0].id)
+        one_event.event_detail(actor=viewer, event_id=logged[0].id)
 
 
 def test_another_workspaces_event_is_not_found(stranger, other_workspace, logged):
     from provenance.db import scope
 
     with scope(other_workspace.id), pytest.raises(NotFound):
-        event_details.event_detail(actor=stranger, event_id=logged[0].id)
+        one_event.event_detail(actor=stranger, event_id=logged[0].id)

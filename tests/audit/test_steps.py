@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from apikeys import services as keys
-from audit import event_details
+from audit import one_event
 from audit.envelope import insert_rows
 from audit.merkle import leaf_hash, root_of_inclusion
 from audit.notes import opened
@@ -46,7 +46,7 @@ def event(workspace, admin):
 
 def steps_of(auditor, workspace, event):
     with enter(workspace.pk):
-        return event_details.event_detail(actor=auditor, event_id=event.id).steps
+        return one_event.event_detail(actor=auditor, event_id=event.id).steps
 
 
 def test_a_sealed_event_is_proved_in_five_steps(workspace, auditor, event):

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from apikeys import services as keys
-from audit import event_details, labels, selectors
+from audit import labels, one_event, selectors
 from audit.merkle import root_of_inclusion
 from audit.models import AuditDetail
 from audit.retention import services as retention
@@ -105,7 +105,7 @@ def proofs(place):
             checkpoint = tree.newest_checkpoint(position.log_id).checkpoint
             path = tree.inclusion(position.log_id, position.index, checkpoint.size)
             root = root_of_inclusion(sealing.leaf_of(event.id), position.index, checkpoint.size, path)
-            shown = event_details.event_detail(actor=auditor, event_id=event.id).proof
+            shown = one_event.event_detail(actor=auditor, event_id=event.id).proof
             found[event.id] = (root == checkpoint.root, shown.signature_valid, shown.contents_match)
     return found
 
