@@ -20,10 +20,14 @@ from audit.sealing.passes import Found, Snapshot, State
 from provenance.ids import uuid7_floor
 
 LOOK_BACK_SECONDS = 60
+LOOKED_AT_ONCE = 4_000
+"""Events that one pass looks at for those that were passed over: a quarter of an hour may hold millions, and holds up nobody."""
 ROWS_AT_ONCE = 256
 OVERLOOKED = timedelta(minutes=15)
 OVERLOOKED_AT_START = timedelta(days=1)
 """How far back it looks for events that were passed over: nobody but a superuser can make the sealer do so."""
+
+_LAST = UUID(int=2**128 - 1)
 
 Connection = psycopg.Connection[Any]
 
@@ -35,6 +39,7 @@ class Backlog:
     most_events: int
     _left: Snapshot | None = None
     _look_back_at: float = 0.0
+    _looked_to: UUID | None = None
 
     def found(self, connection: Connection, state: State) -> Found:
         """What this pass has to seal."""
@@ -94,13 +99,17 @@ class Backlog:
         return Found([Row._make(row[1:]) for row in kept], sealed.advanced(now, cut), is_more=True)
 
     def _overlooked(self, connection: Connection, sealed: Snapshot) -> list[tuple[Any, ...]]:
-        """Rows that should be sealed by what the snapshot says and are not. Looked for once a minute."""
+        """Rows that should be sealed by what the snapshot says and are not: looked for once a minute, a part in each pass."""
         if time.monotonic() < self._look_back_at:
             return []
         window = OVERLOOKED if self._look_back_at else OVERLOOKED_AT_START
-        self._look_back_at = time.monotonic() + LOOK_BACK_SECONDS
-        since = uuid7_floor(datetime.now(UTC) - window)
-        return self._rows(connection, sql.OVERLOOKED, since=since, sealed=sealed.xmax, running=list(sealed.running))
+        after = self._looked_to or uuid7_floor(datetime.now(UTC) - window)
+        row = connection.execute(sql.LOOKED_TO, {"after": after, "count": LOOKED_AT_ONCE}).fetchone()
+        self._looked_to = row[0] if row else None
+        if row is None:
+            self._look_back_at = time.monotonic() + LOOK_BACK_SECONDS
+        bounds = {"after": after, "end": self._looked_to or _LAST}
+        return self._rows(connection, sql.OVERLOOKED, **bounds, sealed=sealed.xmax, running=list(sealed.running))
 
     def _never_sealed(self, connection: Connection, now: Snapshot, problem: str = "") -> Found:
         rows = self._rows(connection, sql.NOT_SEALED)

@@ -30,9 +30,10 @@ UNION ALL
 OF_TRANSACTION = f"""
 SELECT xid::text::bigint, {COLUMNS} FROM audit.event WHERE xid = %(xid)s::text::xid8 AND {_CANDIDATE}
 """  # noqa: S608  composed of constants
+LOOKED_TO = "SELECT id FROM audit.event WHERE id > %(after)s ORDER BY id OFFSET %(count)s LIMIT 1"
 OVERLOOKED = f"""
 SELECT xid::text::bigint, {COLUMNS} FROM audit.event
-WHERE id >= %(since)s AND xid < %(sealed)s::text::xid8 AND xid <> ALL (%(running)s::int8[]::text[]::xid8[])
+WHERE id > %(after)s AND id <= %(end)s AND xid < %(sealed)s::text::xid8 AND xid <> ALL (%(running)s::int8[]::text[]::xid8[])
   AND {_CANDIDATE} AND NOT EXISTS (SELECT FROM audit.leaf WHERE leaf.event_id = event.id) ORDER BY event.id LIMIT %(most)s
 """  # noqa: S608  composed of constants
 NOT_SEALED = f"""

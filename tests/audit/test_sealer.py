@@ -9,6 +9,7 @@ import pytest
 
 from audit.envelope import insert_rows
 from audit.glance import Row
+from audit.sealing import backlog
 from audit.sealing.lease import LostLease
 from audit.sealing.passes import Snapshot, in_order
 from audit.services import Target, record
@@ -293,6 +294,22 @@ class TestMovedState:
         assert sealing.rows("SELECT count(*) FROM audit.event WHERE action = %s", Event.AUDIT_VERIFICATION_FAILED) == [
             (1,)
         ]
+
+    def test_what_was_passed_over_is_looked_for_a_part_in_each_pass(self, monkeypatch):
+        """A quarter of an hour may hold millions of events: looked at as a whole they would hold up all that come."""
+        monkeypatch.setattr(backlog, "LOOKED_AT_ONCE", 2)
+        tell(count=5)
+        sealing.seal()
+        late = tell(count=3)
+        sealing.rows("UPDATE audit.sealer SET snap = pg_current_snapshot() RETURNING 1")
+        found = []
+        with sealing.sealer() as one:
+            for _ in range(6):
+                one.work()
+                found.append(len({*late} & {*ids_in(WORKSPACE)}))
+        assert (found[0], found[-1]) == (0, 3)
+        assert found == sorted(found)
+        assert_log_is_sound(WORKSPACE)
         assert_log_is_sound(WORKSPACE)
 
 
