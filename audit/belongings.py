@@ -15,6 +15,7 @@ from django.db.models.functions import Cast
 
 from provenance.actor import Actor
 from provenance.db import TenantQuerySet
+from provenance.ids import as_uuid
 
 Field = Literal["object_id", "run_id"]
 
@@ -55,13 +56,6 @@ def of(actor: Actor, keys: Iterable[str]) -> list[list[Q]]:
     """
     wanted: dict[str, list[UUID]] = {}
     for kind, _, id_ in (key.partition(":") for key in keys):
-        if kind in _known and (known := _uuid(id_)):
+        if kind in _known and (known := as_uuid(id_)):
             wanted.setdefault(kind, []).append(known)
     return [[belonging.events(actor, ids) for belonging in _known[kind]] for kind, ids in wanted.items()]
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 from audit.models import AuditEvent
 from audit.selectors import EventRow
 from provenance.actor import Actor
+from provenance.ids import as_uuid
 from provenance.permissions import Permission
 
 Namer = Callable[[Actor, Sequence[UUID]], Mapping[UUID, str]]
@@ -62,24 +63,17 @@ def with_names(actor: Actor, events: Iterable[EventRow]) -> list[EventRow]:
 
 def name_of(actor: Actor, object_type: str, id_: str) -> str:
     """What one row is called; its id as it stands where nobody here says more."""
-    known = _uuid(id_)
+    known = as_uuid(id_)
     names = _namers[object_type](actor, [known]) if known and object_type in _namers else {}
     return next(iter(names.values()), id_)
 
 
 def _actor(event: AuditEvent) -> tuple[str, UUID | None]:
-    return event.actor_type, _uuid(event.actor_id)
+    return event.actor_type, as_uuid(event.actor_id)
 
 
 def _object(event: AuditEvent) -> tuple[str, UUID | None]:
     """What it is about; of a call the tool, which has a name."""
     if event.object_type == "tool_call":
-        return "tool", _uuid(event.context.get("tool", ""))
-    return event.object_type, _uuid(event.object_id)
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
+        return "tool", as_uuid(event.context.get("tool", ""))
+    return event.object_type, as_uuid(event.object_id)

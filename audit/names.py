@@ -18,7 +18,7 @@ from audit.selectors import PATIENCE_SECONDS, EventFilters, search
 from provenance.actor import Actor
 from provenance.api import Paging
 from provenance.errors import NotFound
-from provenance.ids import as_events_name, is_short_id, short_id
+from provenance.ids import as_events_name, as_uuid, is_short_id, short_id
 from provenance.permissions import Permission
 
 MOST_LOOKED_AT = 2000
@@ -169,8 +169,4 @@ def _is_told_of(actor: Actor, key: str) -> bool:
 
 def is_uuid(text: str) -> bool:
     """Whether something may have this id. What that is, and whether it belongs here, is known above the log."""
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
+    return as_uuid(text) is not None

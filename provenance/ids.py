@@ -78,3 +78,11 @@ def short_id(prefix: str, value: UUID) -> str:
 def is_short_id(text: str) -> bool:
     """Whether a text looks like what `short_id` makes: people copy those, and nothing is found by them."""
     return bool(_SHORT.fullmatch(text))
+
+
+def as_uuid(text: str) -> UUID | None:
+    """The UUID that a text is, in any of its spellings; None for a text that is none."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
