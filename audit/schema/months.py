@@ -13,6 +13,8 @@ MONTHS_AHEAD = 2
 MONTHLY = ("audit.event", "audit.detail")
 """The tables of the log that lie in months; those of the apps say it with `audit.guard.MonthlyTable`."""
 YEARS_KEPT = 7
+DOOR_TRIES = 10
+"""How often a month that leaves tries for the two locks under which it goes; a quarter of a second each."""
 RUNS = ("run", "step")
 """Types whose rows are a record of what ran and grant nothing; their last events need not outlive the month."""
 
@@ -176,7 +178,20 @@ BEGIN
   INSERT INTO audit.carried_detail SELECT detail.* FROM audit.detail AS detail JOIN audit.carried ON carried.id = detail.event_id
     WHERE carried.action = ANY ('{{{",".join(sorted(OF_THE_LOG))}}}') AND detail.event_id < audit.uuid_floor(ends);
   INSERT INTO audit.expired (month, ends, events) VALUES (month, ends, events);
-  -- Last, because from here on writers wait; the lock goes with the commit.
+  -- Last, because from here on writers wait; the lock goes with the commit. Both tables or neither: who keeps one and waits
+  -- for the other meets somebody who reads them the other way round, and one of the two would be called a deadlock.
+  FOR try IN 1..{DOOR_TRIES} LOOP
+    BEGIN
+      SET LOCAL lock_timeout = '150ms';
+      LOCK TABLE ONLY audit.event, ONLY audit.detail IN ACCESS EXCLUSIVE MODE;
+      EXIT;
+    EXCEPTION WHEN lock_not_available THEN
+      IF try = {DOOR_TRIES} THEN
+        RAISE;
+      END IF;
+    END;
+    PERFORM pg_catalog.pg_sleep(0.1);
+  END LOOP;
   SET LOCAL lock_timeout = '1s';
   EXECUTE pg_catalog.format('ALTER TABLE audit.event DETACH PARTITION audit.%I', month);
   EXECUTE pg_catalog.format('DROP TABLE audit.%I', month);

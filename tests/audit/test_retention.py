@@ -3,12 +3,13 @@
 import hashlib
 import hmac
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 from django.core.management import call_command
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
 
 from audit import envelope, one_event, partitions
 from audit.envelope import EventContext, insert_rows
@@ -30,6 +31,10 @@ from tests.audit import sealing
 from tests.audit.old_months import LONG_AGO, expire, old_events, sweep
 from tests.gateway.world import unguarded
 from workspaces.models import Membership
+
+_WAITS_FOR_DETAILS = (
+    "SELECT FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' AND relation = 'audit.detail'::regclass"
+)
 
 # --- Classes and settings ----------------------------------------------------------------------------------------------
 
@@ -339,6 +344,27 @@ def test_the_lock_of_a_month_that_leaves_is_short(place, as_role, monkeypatch):
             expire(as_role)
         assert datetime.now(UTC) - began < timedelta(seconds=5)
     assert expire(as_role) == 3
+
+
+@pytest.mark.usefixtures("drop_months")
+def test_a_month_leaves_beside_whoever_reads_details_before_their_events(place, as_role, monkeypatch):
+    """It never keeps one table while it waits for the other, so nobody is the victim of a deadlock."""
+    old_events(monkeypatch, LONG_AGO, workspace_id=place.id)
+
+    def leave():
+        try:
+            return expire(as_role)
+        finally:
+            connection.close()
+
+    with databases.admin() as reader, ThreadPoolExecutor(1) as pool:
+        with reader.transaction():
+            reader.execute("SELECT count(*) FROM audit.detail")
+            leaving = pool.submit(leave)
+            while not sealing.rows(_WAITS_FOR_DETAILS):
+                assert not leaving.done()
+            reader.execute("SELECT count(*) FROM audit.event")
+        assert leaving.result(10) == 3
 
 
 @pytest.mark.usefixtures("drop_months")
