@@ -189,6 +189,11 @@ UNION ALL
 SELECT pg_get_indexdef(indexrelid) FROM pg_index JOIN class ON class.oid = indrelid
 WHERE indisunique AND NOT relispartition AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
 UNION ALL
+-- What is found through it is not what stands in the table.
+SELECT format('index %s is switched off or compares by %s', name, (SELECT string_agg(opcname, ' ') FROM pg_opclass WHERE oid = ANY (indclass)))
+FROM pg_index JOIN class ON class.oid = indexrelid
+WHERE NOT (indisvalid AND indisready AND indislive) OR '16384'::oid <= ANY (indclass::oid[])
+UNION ALL
 SELECT format('rule %I on %s: %s', rulename, name, pg_get_ruledef(pg_rewrite.oid))
 FROM pg_rewrite JOIN class ON class.oid = ev_class
 UNION ALL

@@ -25,6 +25,29 @@ def outside(connection: psycopg.Connection[Any], before: datetime, most: int) ->
     return connection.execute(_OUTSIDE, {"limit": uuid7_floor(before), "ahead": ahead, "most": most}).fetchall()
 
 
+def misplaced(connection: psycopg.Connection[Any], most: int) -> list[str]:
+    """A sentence for each log that is not there and has leaves, and for each event in a month that is not its own.
+
+    Who asks for such an event by its id does not look there, and a list shows it.
+    """
+    events = connection.execute(_OF_OTHER_MONTHS, [most]).fetchall()
+    return [
+        *(
+            f"{count} leaves are of the log {log_id}, which does not exist"
+            for log_id, count in leaves_of_no_log(connection)
+        ),
+        *(f"The event {event_id} lies in {month}, which is not its month" for event_id, month in events),
+    ]
+
+
+_OF_OTHER_MONTHS = r"""
+WITH part AS (
+  SELECT oid, regexp_match(pg_get_expr(relpartbound, oid), 'FROM \(''(.*?)''\) TO \(''(.*?)''\)')::uuid[] AS bounds
+  FROM pg_class JOIN pg_inherits ON inhrelid = oid WHERE inhparent = 'audit.event'::regclass
+)
+SELECT event.id, event.tableoid::regclass::text FROM audit.event JOIN part ON part.oid = event.tableoid
+WHERE NOT (event.id >= bounds[1] AND event.id < bounds[2]) ORDER BY event.id LIMIT %s
+"""
 _OF_NO_LOG = """
 SELECT log_id, count(*) FROM audit.leaf WHERE NOT EXISTS (SELECT FROM audit.log WHERE log.id = leaf.log_id)
 GROUP BY log_id ORDER BY log_id LIMIT 20

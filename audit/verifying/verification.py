@@ -21,10 +21,11 @@ from audit.merkle import NotConsistent, folded, grown, range_root, subtrees
 from audit.notes import BadNote, Checkpoint, LogSigner, opened
 from audit.signing import KeyRing
 from audit.verifying.histories import broken
+from audit.verifying.indexes import untrue
 from audit.verifying.key_register import ends_in, held_against
 from audit.verifying.ranges import ALIGNED_TO, MOST_FLAWS, RANGE_LEAVES, Checked, Flaw, Range, check
 from audit.verifying.stored_details import changed_functions, stray_details
-from audit.verifying.strays import leaves_of_no_log, outside
+from audit.verifying.strays import misplaced, outside
 from provenance.ids import uuid7_time
 from provenance.postgres.names import NAMESAKES, in_the_place_of_its_own, signed_in
 
@@ -116,6 +117,8 @@ class Verification:
     installation: str
     anchors: Sequence[Anchor] = ()
     jobs: int = 1
+    # Whether everything includes the indexes by which rows are found: that takes as long as all the rest.
+    with_indexes: bool = False
     # Called with how many leaves are done, of how many.
     progress: Callable[[int, int], None] = lambda _done, _all: None
 
@@ -138,6 +141,8 @@ class Verification:
             if wanted.is_everything and not wanted.verified:
                 self._check_strays(connection, report)
                 self._check_followed(logs, followed(connection, self.keys), report)
+                if self.with_indexes:
+                    self._check_indexes(report)
         report.seconds = round(time.monotonic() - started, 3)
         return report
 
@@ -362,12 +367,15 @@ class Verification:
                     f"{origin} has {sizes.get(origin, 0)} entries, and {said['kept']} when a new epoch was started"
                 )
 
+    def _check_indexes(self, report: Report) -> None:
+        found = untrue(self.connect, schemas=("audit",), jobs=self.jobs)
+        report.problems += found.problems
+        report.problems += [f"The index {name} could not be held against its table" for name in found.not_read]
+        report.notes.append(f"{found.indexes} indexes were held against their tables")
+
     def _check_strays(self, connection: psycopg.Connection[Any], report: Report) -> None:
         """What lies outside every log, where no range comes by. Events are looked for twice, as in `_check_lag`."""
-        report.problems += [
-            f"{count} leaves are of the log {log_id}, which does not exist"
-            for log_id, count in leaves_of_no_log(connection)
-        ]
+        report.problems += misplaced(connection, MOST_FLAWS)
         report.problems += [
             f"The detail of {event_id} ({_name(workspace_id)}) is of no event"
             for event_id, workspace_id in stray_details(connection, MOST_FLAWS)

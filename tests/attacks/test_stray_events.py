@@ -1,5 +1,6 @@
 """A superuser stores events that no sealer will ever come by: the transaction they name was sealed long ago."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -33,3 +34,34 @@ def test_an_event_beside_the_log_is_found_whatever_its_time(ahead):
     with databases.login("sealer") as connection:
         found = [defect.problem for defect in Fsck(connection).run(60)]
     assert found == [f"the event {made} has no leaf in this log"]
+
+
+def test_a_genuine_event_that_stands_again_in_another_month_is_found():
+    """A list would show it twice, and who asks for it by its id sees one."""
+    place = factories.make_workspace()
+    with enter(place.id):
+        factories.make_member(place, roles={"admin"})
+    sealing.seal()
+    ((event_id, here),) = sealing.rows(
+        "SELECT id, tableoid::regclass::text FROM audit.event WHERE workspace_id = %s LIMIT 1", place.id
+    )
+    ((other, bounds),) = sealing.rows(_ANOTHER_MONTH, here)
+    low, high = re.findall("'(.*?)'", bounds)
+    with databases.admin() as owner:
+        owner.execute(f"ALTER TABLE audit.event DETACH PARTITION {other}")
+        try:
+            owner.execute(f"INSERT INTO {other} SELECT * FROM audit.event WHERE id = %s", [event_id])
+            # ATTACH looks at no rows of which a constraint says that they fit.
+            fits = f"id IS NOT NULL AND id >= '{low}' AND id < '{high}'"
+            owner.execute(f"ALTER TABLE {other} ADD CONSTRAINT fits CHECK ({fits}) NOT VALID")
+            owner.execute("UPDATE pg_constraint SET convalidated = true WHERE conname = 'fits'")
+        finally:
+            owner.execute(f"ALTER TABLE audit.event ATTACH PARTITION {other} {bounds}")
+            owner.execute(f"ALTER TABLE {other} DROP CONSTRAINT IF EXISTS fits")
+    assert f"The event {event_id} lies in {other}, which is not its month" in verify().problems
+
+
+_ANOTHER_MONTH = """
+SELECT oid::regclass::text, pg_get_expr(relpartbound, oid) FROM pg_class JOIN pg_inherits ON inhrelid = oid
+WHERE inhparent = 'audit.event'::regclass AND oid <> %s::regclass ORDER BY 1 DESC LIMIT 1
+"""

@@ -24,6 +24,7 @@ from audit.services import Entry, Target, record_all
 from audit.signing import KeyRing
 from audit.taxonomy import Event
 from audit.timelines import Timeline
+from audit.verifying.indexes import Found, untrue
 from audit.verifying.reconcile import Report, governed_tables, reconcile
 from provenance.actor import Actor
 from provenance.command import OurCommand
@@ -31,6 +32,9 @@ from provenance.db import enter
 from provenance.postgres.names import signed_in
 
 OWNER = "prov_owner"
+_BY_VERIFY = ("audit.event", "audit.leaf")
+"""The largest tables, whose indexes `verify --full` holds against them."""
+_THE_LOG = Target("audit_log", "instance")
 DIFFERS = 1
 NOT_CHECKED = 2
 MOST_SHOWN = 100
@@ -73,18 +77,20 @@ class Command(OurCommand):
         started = time.monotonic()
         keys = KeyRing.from_settings()
         try:
-            with signed_in(settings.MIGRATOR_DATABASE_URL, autocommit=True) as connection:
-                # Row security is for tenants; who holds all rows against the log must see all of them.
-                connection.execute(f"SET ROLE {OWNER}")
+            # Before anything is called right that was read through them.
+            indexes = Found() if options["table"] else untrue(_owner, schemas=("audit", "public"), but=_BY_VERIFY)
+            with _owner() as connection:
                 report = reconcile(connection, keys, tables=[known[name] for name in names], progress=self._progress)
-                timeline, said = _settled(connection, keys, report, reason)
+                timeline, said = _settled(connection, keys, report, reason, indexes)
         except psycopg.Error as error:
             raise CommandError(f"Nothing was compared: {told(error)}", returncode=NOT_CHECKED) from error
-        _tell(report)
+        _tell(report, indexes)
         seconds = time.monotonic() - started
-        text = _as_json(report, timeline, seconds) if options["json"] else _as_text(report, seconds, said)
-        self.stdout.write(text)
-        if report.altered:
+        if options["json"]:
+            self.stdout.write(_as_json(report, indexes, timeline, seconds))
+        else:
+            self.stdout.write(_as_text(report, indexes, seconds, said))
+        if report.altered or indexes.problems:
             sys.exit(DIFFERS)
 
     def _progress(self, table: str, rows: int) -> None:
@@ -92,8 +98,15 @@ class Command(OurCommand):
             self.stderr.write(f"\r\x1b[K{table}: {rows:,} rows", ending="")
 
 
+def _owner() -> psycopg.Connection[Any]:
+    """Row security is for tenants; who holds all rows against the log must see all of them."""
+    connection = signed_in(settings.MIGRATOR_DATABASE_URL, autocommit=True)
+    connection.execute(f"SET ROLE {OWNER}")
+    return connection
+
+
 def _settled(
-    connection: psycopg.Connection[Any], keys: KeyRing, report: Report, reason: str | None
+    connection: psycopg.Connection[Any], keys: KeyRing, report: Report, reason: str | None, indexes: Found
 ) -> tuple[Timeline, str]:
     """The timeline, marked if there is a reason for it and every row is right; and what there is to say of it."""
     timeline = timelines.here(connection)
@@ -102,7 +115,7 @@ def _settled(
             timeline,
             f"The timeline {timeline.name} is reconciled already; the reason is not kept." if reason else "",
         )
-    if not reason or report.altered:
+    if not reason or report.altered or indexes.problems:
         return timeline, _WHAT_TO_DO.format(timeline.name)
     if not timeline.is_sealed:
         # Whether it continues what was published is the sealer's to find out.
@@ -118,8 +131,13 @@ def _settled(
     return marked, f"The timeline {timeline.name} is reconciled: tools that must be called once are called again."
 
 
-def _tell(report: Report) -> None:
+def _tell(report: Report, indexes: Found) -> None:
     """One critical event for each workspace with findings: whoever reads only the log learns of it there."""
+    if indexes.problems:
+        facts = {"count": len(indexes.problems), "problems": indexes.problems[:MOST_TOLD]}
+        entry = Entry(event=Event.AUDIT_VERIFICATION_FAILED, target=_THE_LOG, detail=facts, outcome="failure")
+        with transaction.atomic():
+            record_all(actor=Actor.system("audit.reconcile", None), entries=[entry])
     by_workspace: dict[UUID | None, list[Altered]] = defaultdict(list)
     for _table, altered in report.findings:
         by_workspace[altered.row.workspace_id].append(altered)
@@ -137,7 +155,7 @@ def _tell(report: Report) -> None:
             record_all(actor=actor, entries=[entry])
 
 
-def _as_json(report: Report, timeline: Timeline, seconds: float) -> str:
+def _as_json(report: Report, indexes: Found, timeline: Timeline, seconds: float) -> str:
     tables = [
         {
             "table": table.table,
@@ -158,6 +176,7 @@ def _as_json(report: Report, timeline: Timeline, seconds: float) -> str:
         "by_revision_only": report.by_revision,
         "expired": report.expired,
         "seconds": round(seconds, 3),
+        "indexes": {"read": indexes.indexes, "problems": indexes.problems, "not_read": indexes.not_read},
         "timeline": {"id": timeline.id, "reconciled": timeline.is_reconciled},
         "tables": tables,
         "findings": findings,
@@ -165,13 +184,14 @@ def _as_json(report: Report, timeline: Timeline, seconds: float) -> str:
     return json.dumps(whole, indent=2)
 
 
-def _as_text(report: Report, seconds: float, said: str) -> str:
+def _as_text(report: Report, indexes: Found, seconds: float, said: str) -> str:
     lines = [
         f"{table} {item.row.id} (revision {item.row.rev}): {item.problem}"
         for table, item in report.findings[:MOST_SHOWN]
     ]
-    if report.altered > len(lines):
-        lines.append(f"… and {report.altered - len(lines)} more; --json names up to {len(report.findings)}.")
+    lines[:0] = indexes.problems
+    if report.altered > MOST_SHOWN:
+        lines.append(f"… and {report.altered - MOST_SHOWN} more; --json names up to {len(report.findings)}.")
     lines.append(f"{report.rows:,} rows of {len(report.tables)} tables in {seconds:.1f} s.")
     if report.by_revision:
         unsigned = [table.table for table in report.tables if table.by_revision]
@@ -181,6 +201,9 @@ def _as_text(report: Report, seconds: float, said: str) -> str:
         )
     if report.expired:
         lines.append(f"{report.expired:,} rows could not be compared: their events left the log after seven years.")
+    if indexes.indexes:
+        known = f", but for {', '.join(indexes.not_read)}" if indexes.not_read else ""
+        lines.append(f"{indexes.indexes:,} indexes were held against their tables{known}.")
     lines.append(f"{report.altered:,} differ from the log." if report.altered else "Every row is what the log says.")
     if said:
         lines.append(said)

@@ -112,6 +112,7 @@ def _verification(sealer: Sealer, jobs: int, progress: Callable[[int, int], None
         installation=sealer.origin,
         anchors=readable(sealer.places),
         jobs=jobs,
+        with_indexes=True,
         progress=progress,
     )
 
