@@ -42,8 +42,12 @@ class LoadedRow:
     def of(cls, type_: str, columns: Mapping[str, Any]) -> "LoadedRow":
         """From every column of the table, as psycopg loads them."""
         values = {name: value for name, value in columns.items() if name not in GUARD_COLUMNS}
-        rev = columns["audit_rev"]
-        state = state_commitment(bytes(columns["audit_salt"]), rev, values)
+        rev = columns["audit_rev"] or 0
+        try:
+            state = state_commitment(bytes(columns["audit_salt"]), rev, values)
+        except (TypeError, ValueError, RecursionError):
+            # No service could have signed it: it has no salt, or JSON too deep.
+            state = ""
         return cls(type_, str(columns["id"]), columns.get("workspace_id"), rev, state)
 
 
@@ -93,7 +97,8 @@ def difference(row: LoadedRow, newest: StoredEvent, signed_state: str | None) ->
         return f"it is at revision {row.rev} and the log at {newest.rev}: it was put back"
     if row.rev > newest.rev:
         return f"it is at revision {row.rev} and the log at {newest.rev}: a change has no event"
-    if signed_state is not None and row.state is not None and not hmac.compare_digest(signed_state, row.state):
+    # A row without a state, of which a column could not be loaded, is not the one that was signed.
+    if signed_state is not None and not hmac.compare_digest(signed_state, row.state or ""):
         return f"its columns are not those that were signed with revision {row.rev}"
     return ""
 

@@ -207,7 +207,7 @@ def state_commitment(salt: bytes, rev: int, values: Mapping[str, Any]) -> str:
 
 
 def _canonical(row: dict[str, Any]) -> bytes:
-    """`canonical_json` of a row, whose values are texts and booleans: without walking through what cannot differ.
+    """`canonical_json` of a row of texts, alone or in lists, and booleans: without walking through what cannot differ.
 
     A reconciliation computes millions. Whatever might lie outside of the profile takes the long way, which says so.
     """
@@ -235,8 +235,9 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911  a table of cases
             return str(value // dt.timedelta(microseconds=1))
         case bytes() | bytearray() | memoryview():
             return bytes(value).hex()
-        case dict() | list() | tuple():
-            return orjson.dumps(_numbers(value), option=orjson.OPT_SORT_KEYS, default=_plain).decode()
+        case dict() | list() | tuple() | float():
+            # In a list, which no text is: who owns the database could put this very text there, as a JSON string.
+            return [orjson.dumps(_numbers(value), option=orjson.OPT_SORT_KEYS, default=_plain).decode()]
         case _:
             raise TypeError(f"{type(value).__name__} cannot be part of a state commitment")
 
@@ -247,8 +248,7 @@ def _numbers(value: Any) -> Any:
         case bool():
             return value
         case int() | float():
-            exact = abs(value) < 2**53 and value == int(value) if abs(value) < float("inf") else False
-            return f"n{int(value)}" if exact else f"n{float(value)!r}"
+            return f"n{_digits(value)}"
         case str():
             return f"s{value}"
         case dict():
@@ -257,6 +257,13 @@ def _numbers(value: Any) -> Any:
             return [_numbers(item) for item in value]
         case _:
             return value
+
+
+def _digits(value: float) -> str:
+    """A number in full, as Postgres writes it: what was a float is loaded as an integer where it is a large one."""
+    if isinstance(value, int):
+        return str(value)
+    return str(int(value)) if abs(value) < 2**53 and value == int(value) else f"{Decimal(repr(value)):f}"
 
 
 def _frozen(value: Any) -> Any:

@@ -116,7 +116,7 @@ def reconcile(
     """
     try:
         return _reconciled(connection, keys, tables, progress)
-    except (psycopg.DataError, RecursionError):
+    except (psycopg.DataError, ValueError, RecursionError):
         # A row holds what Python has no value for, and must not hide all the others.
         _load_anything(connection)
         return _reconciled(connection, keys, tables, progress)

@@ -95,6 +95,10 @@ def test_a_grant_that_is_said_to_have_ended_gives_nothing_whatever_its_day(echo,
         ("UPDATE gateway_tool SET effect = 'read', data_tier = 2", "tool"),
         ("UPDATE gateway_mcpserver SET url = 'http://127.0.0.1:9/mcp'", "mcp_server"),
         ("UPDATE agents_agentversion SET requested_tools = '[]'", "agent_version"),
+        # JSON as a string of the same letters, as the commitment writes them.
+        ("UPDATE gateway_toolgrant SET constraints = to_jsonb('{}'::text)", "tool_grant"),
+        ("UPDATE gateway_toolgrant SET constraints = '[1e400]'", "tool_grant"),
+        ("UPDATE gateway_toolgrant SET constraints = '1.5'", "tool_grant"),
     ],
 )
 def test_a_swapped_pin_address_or_request_is_not_followed(echo, fake, statement, type_):

@@ -7,6 +7,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import transaction
 
+from audit.attestation import LoadedRow, difference
+from audit.judging import StoredEvent
 from audit.services import record
 from audit.taxonomy import Event
 from audit.verifying.reconcile import governed_tables, reconcile
@@ -20,6 +22,7 @@ from workspaces.models import User
 pytestmark = pytest.mark.django_db(transaction=True)
 
 MEMBERS = "workspaces_membership"
+PROVIDERS = "agents_modelprovider"
 
 
 @pytest.fixture
@@ -125,6 +128,45 @@ def test_each_row_that_an_administrator_touched_is_named(tenant, statement, tabl
     problems, report = found()
     assert problems == [(table, problem)]
     assert report.altered == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "problem"),
+    [
+        ("audit_salt", None, "its columns are not those that were signed with revision 1"),
+        ("audit_rev", None, "it is at revision 0 and the log at 1: it was put back"),
+        ("capabilities", "1.5", "its columns are not those that were signed with revision 1"),
+        ("capabilities", "9" * 5000, "its columns are not those that were signed with revision 1"),
+        ("capabilities", f"[{'9' * 400}]", "its columns are not those that were signed with revision 1"),
+        ("capabilities", "[" * 300 + "]" * 300, "its columns are not those that were signed with revision 1"),
+        ("capabilities", "[" * 700 + "]" * 700, "its columns are not those that were signed with revision 1"),
+        ("capabilities", "[" * 9000 + "]" * 9000, "its columns are not those that were signed with revision 1"),
+        ("capabilities", json.dumps("{}"), "its columns are not those that were signed with revision 1"),
+    ],
+)
+def test_a_row_that_no_service_could_have_written_hides_no_other(tenant, column, value, problem):
+    with enter(tenant.workspace.id):
+        factories.make_provider(tenant.admin)
+    with databases.admin() as owner:
+        owner.execute(f"ALTER TABLE {PROVIDERS} ALTER audit_salt DROP NOT NULL, ALTER audit_rev DROP NOT NULL")
+    try:
+        administrator("UPDATE workspaces_workspace SET name = 'Mine'")
+        administrator(f"UPDATE {PROVIDERS} SET {column} = %s", value)
+        problems, _report = found()
+    finally:
+        administrator(f"DELETE FROM {PROVIDERS}")
+        with databases.admin() as owner:
+            owner.execute(f"ALTER TABLE {PROVIDERS} ALTER audit_salt SET NOT NULL, ALTER audit_rev SET NOT NULL")
+    changed = ("workspaces_workspace", "its columns are not those that were signed with revision 1")
+    assert problems == [(PROVIDERS, problem), changed]
+
+
+def test_a_row_of_which_a_column_could_not_be_loaded_is_not_the_one_that_was_signed():
+    """Whoever owns the table can take a column away, and a model then leaves it to be loaded later."""
+    newest = StoredEvent(**(dict.fromkeys(StoredEvent._fields) | {"rev": 1, "op": "update"}))
+    row = LoadedRow("membership", "1", None, rev=1, state=None)
+    assert difference(row, newest, "ab" * 32) == "its columns are not those that were signed with revision 1"
+    assert difference(row, newest, None) == ""
 
 
 def test_the_first_and_the_last_row_of_the_order_are_no_exception(tenant):

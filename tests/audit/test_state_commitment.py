@@ -2,12 +2,14 @@
 
 import hashlib
 import hmac
+import json
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.governed import _plain, state_commitment
+from audit.governed import _numbers, _plain, state_commitment
 from provenance.canonical import NotCanonical, canonical_json
 
 VALUES = st.one_of(
@@ -51,3 +53,42 @@ def test_a_column_that_is_added_changes_no_commitment_until_it_is_used(values, a
     before = state_commitment(b"s" * 32, 1, {name: value for name, value in values.items() if name != added})
     assert state_commitment(b"s" * 32, 1, {**values, added: None}) == before
     assert state_commitment(b"s" * 32, 1, {**values, added: False}) != before
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**80), 2**80) | st.text(max_size=3),
+    lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(max_size=2), part, max_size=3),
+    max_leaves=6,
+)
+COLLECTIONS = JSON.filter(lambda value: isinstance(value, list | dict))
+
+
+def committed(value):
+    return state_commitment(b"s" * 32, 1, {"a": value})
+
+
+@given(COLLECTIONS)
+def test_no_text_is_taken_for_the_json_that_looks_like_it(value):
+    """In a column of JSON, Postgres takes a string as well, of whatever letters."""
+    (text,) = _plain(value)
+    for told in (text, json.dumps(value), str(value)):
+        assert committed(told) != committed(value)
+
+
+@given(COLLECTIONS, COLLECTIONS)
+def test_two_values_of_json_have_one_commitment_only_if_every_reader_reads_them_alike(one, other):
+    assert (committed(one) == committed(other)) == (
+        json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    )
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, -(2**53) - 1, 2**63, 10**400])
+def test_a_large_number_is_not_taken_for_its_neighbor(number):
+    assert committed([number]) != committed([number - 1])
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_number_is_the_one_that_postgres_gives_back(number):
+    """It keeps the digits and writes large ones in full, which are loaded as an integer."""
+    written = f"{Decimal(repr(number)):f}"
+    assert _numbers(json.loads(written)) == _numbers(number)
