@@ -211,90 +211,37 @@ def timestamp(at: datetime) -> str:
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
-# One statement, so that an event and its detail are stored together or not at all, in one round trip.
-_INSERT = """\
-WITH event AS (
-  INSERT INTO audit.event (id, workspace_id, object_type, object_id, rev, op, changed, action, actor_id, actor_type,
-                           outcome, risk, run_id, kid, mac, body)
-  VALUES {events}
-)
-INSERT INTO audit.detail (event_id, workspace_id, salt, body, media_type, retention_class)
-SELECT * FROM (VALUES {details}) AS detail (event_id, workspace_id, salt, body, media_type, retention_class)
-WHERE event_id IS NOT NULL"""
-_EVENT_ROW = (
-    "(%s::uuid, %s::uuid, %s::text, %s::text, %s::bigint, %s::text, %s::text[], %s::text, %s::text, %s::text, "
-    "%s::text, %s::text, %s::uuid, %s::text, %s::bytea, %s::text)"
-)
-_DETAIL_ROW = "(%s::uuid, %s::uuid, %s::bytea, %s::bytea, %s::text, %s::text)"
-
-
-_MOST_STORED_ONE_BY_ONE = 8
-# Without casts, and ids and bytes as text: Postgres takes each for what the argument is, and folds no constants first.
-_STORE_ROW = f"audit.store({', '.join(['%s'] * 20)})"
+_MOST_SIDE_BY_SIDE = 8
+_STORE_MANY = """\
+SELECT audit.store(body, mac, salt, detail, media_type, class)
+FROM (VALUES {}) AS event (body, mac, salt, detail, media_type, class)"""
+_STORED_ROW = "(%s::text, %s::bytea, %s::bytea, %s::bytea, %s::text, %s::text)"
 
 
 def storing(events: Sequence[SignedEvent]) -> tuple[str, list[Any]]:
-    """Like `insert_rows`, by the way that costs the server least: few events go through a function that is planned once."""
-    if len(events) > _MOST_STORED_ONE_BY_ONE:
-        return insert_rows(events)
-    columns = (column for event in events for column in (*_event_columns(event), *_detail_columns(event)[2:]))
-    parameters = [_as_text(column) for column in columns]
-    return "SELECT " + ", ".join([_STORE_ROW] * len(events)), parameters
+    """The statement that stores the events with their details, and its parameters, for any psycopg cursor.
 
-
-def _as_text(column: Any) -> Any:
-    match column:
-        case UUID():
-            return str(column)
-        case bytes():
-            return f"\\x{column.hex()}"
-    return column
-
-
-def insert_rows(events: Sequence[SignedEvent]) -> tuple[str, list[Any]]:
-    """The statement that stores the events and its parameters, for any psycopg cursor.
-
-    It must run inside the transaction of the change that the events cover. All events of one statement belong to the
-    workspace in scope, or all to the instance log.
+    It must run inside the transaction of the change that the events cover, all of one workspace in its scope. Columns are
+    not sent: the database takes them from the signed body (`audit.store`).
     """
-    parameters: list[Any] = []
-    for event in events:
-        parameters += _event_columns(event)
-    details = [_detail_columns(event) for event in events]
-    for columns in details:
-        parameters += columns
-    statement = _INSERT.format(
-        events=", ".join([_EVENT_ROW] * len(events)), details=", ".join([_DETAIL_ROW] * len(details))
-    )
-    return statement, parameters
+    if len(events) > _MOST_SIDE_BY_SIDE:
+        return _STORE_MANY.format(", ".join([_STORED_ROW] * len(events))), [
+            column for event in events for column in _stored(event)
+        ]
+    # Without casts, and bytes as text: Postgres takes each for what the argument is, and folds no constants first.
+    parameters = [_as_text(column) for event in events for column in _stored(event)]
+    return "SELECT " + ", ".join(["audit.store(%s, %s, %s, %s, %s, %s)"] * len(events)), parameters
 
 
-def _event_columns(event: SignedEvent) -> list[Any]:
-    return [
-        event.id,
-        event.workspace_id,
-        event.object.type,
-        event.object.id,
-        event.object.rev,
-        event.object.op,
-        list(event.object.changed),
-        event.action.value,
-        event.actor_id,
-        event.actor_type,
-        event.outcome,
-        event.risk.value,
-        event.run_id,
-        event.kid,
-        event.mac,
-        event.body,
-    ]
+def _as_text(column: str | bytes | None) -> str | None:
+    return f"\\x{column.hex()}" if isinstance(column, bytes) else column
 
 
-def _detail_columns(event: SignedEvent) -> list[Any]:
+def _stored(event: SignedEvent) -> tuple[str | bytes | None, ...]:
+    if event.detail is None:
+        return event.body, event.mac, None, None, None, None
     detail = event.detail
-    if detail is None:
-        return [None] * 6
-    return [event.id, event.workspace_id, detail.salt, detail.body, detail.media_type, detail.retention_class]
+    return event.body, event.mac, detail.salt, detail.body, detail.media_type, detail.retention_class
 
 
 def _detail(

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from audit.envelope import EventContext, ObjectFacts, build, insert_rows
+from audit.envelope import EventContext, ObjectFacts, build, storing
 from audit.signing import KeyRing
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
@@ -214,7 +214,7 @@ def _tell(
         detail=facts,
         context=context,
     )
-    _execute(*insert_rows([signed]))
+    _execute(*storing([signed]))
 
 
 def _execute(statement: str, parameters: list[Any]) -> None:

@@ -30,7 +30,7 @@ from audit.anchors import Place
 from audit.anchors.couriers import Courier, note_status
 from audit.anchors.places import places_from_settings
 from audit.clocks import CLOCK_TOLERANCE
-from audit.envelope import EventContext, insert_rows
+from audit.envelope import EventContext, storing
 from audit.epochs import Break, breaks, origin_of
 from audit.glance import Glance, Row
 from audit.judging import flaw, too_late
@@ -272,7 +272,7 @@ class Sealer:
         facts = {"problem": one.problem, "reason": reason}
         context = EventContext(continues=one.continues)
         signed = self._announcer.signed(Event.AUDIT_EPOCH_STARTED, log, facts, context=context)
-        self._open().execute(*insert_rows([signed]))
+        self._open().execute(*storing([signed]))
         return signed.id
 
     def _tell_rotation(self, facts: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ from provenance.home import NEXT
 MAC_PREFIX = b"provenance-audit-v1\n"
 INSTANCE_LOG = "instance"
 SPEAKS_FOR_PEOPLE = frozenset({"web", "setup"})
-"""The processes in which people act. Postgres takes events of people from their role alone (`audit.accept_event`)."""
+"""The processes in which people act. Postgres takes events of people from their role alone (`audit.store`)."""
 
 
 def may_sign(kid: str, *, action: str, actor_type: str) -> bool:

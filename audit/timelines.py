@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from audit.envelope import ObjectFacts, build, insert_rows
+from audit.envelope import ObjectFacts, build, storing
 from audit.schema.timelines import SYSTEM, TIMELINE
 from audit.signing import KeyRing
 from audit.taxonomy import Event
@@ -46,7 +46,7 @@ def mark_reconciled(connection: psycopg.Connection[Any], keys: KeyRing, timeline
         reason=reason,
     )
     with connection.transaction():
-        connection.execute(*insert_rows([event]))
+        connection.execute(*storing([event]))
         connection.execute(_MARK, [timeline.system_id, timeline.name])
 
 

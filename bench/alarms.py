@@ -20,7 +20,7 @@ from uuid import UUID
 
 import psycopg
 
-from audit.envelope import ObjectFacts, build, insert_rows
+from audit.envelope import ObjectFacts, build, storing
 from audit.notes import LogSigner
 from audit.sealer import Sealer
 from audit.sealing import lease
@@ -318,7 +318,7 @@ def _tell(worker: psycopg.Connection[Any], keys: KeyRing, workspace: UUID, count
         )
         for number in range(count)
     ]
-    worker.execute(*insert_rows(events))
+    worker.execute(*storing(events))
     return [str(event.id) for event in events]
 
 

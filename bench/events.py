@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 from uuid import UUID
 
-from audit.envelope import EventContext, ObjectFacts, SignedEvent, build, insert_rows
+from audit.envelope import EventContext, ObjectFacts, SignedEvent, build, storing
 from audit.signing import KeyRing
 from audit.taxonomy import Event
 from bench.guards import past_the_guards
@@ -147,5 +147,5 @@ def fill_governed(web: Any, keys: KeyRing, name: str, workspace_id: UUID, count:
         )
         told = [of_change(keys, workspace_id, name, row_id, 1, op="insert") for row_id in ids]
         for start in range(0, count, AT_ONCE):
-            web.execute(*insert_rows(told[start : start + AT_ONCE]))
+            web.execute(*storing(told[start : start + AT_ONCE]))
     return ids

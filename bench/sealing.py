@@ -15,7 +15,7 @@ from uuid import UUID
 
 import psycopg
 
-from audit.envelope import insert_rows
+from audit.envelope import storing
 from audit.sealer import MOST_EVENTS
 from audit.sealing import sql
 from audit.sealing.backlog import Backlog
@@ -136,7 +136,7 @@ def _fill(ground: Ground, count: int) -> None:
     with ground.connect("worker", options=CPU_BOUND) as worker:
         worker.execute(f"SET app.workspace_id = '{workspace}'")
         for _ in range(0, count, events.AT_ONCE):
-            worker.execute(*insert_rows(events.told(keys, workspace, events.AT_ONCE)))
+            worker.execute(*storing(events.told(keys, workspace, events.AT_ONCE)))
 
 
 def _seconds_of_reading(connection: psycopg.Connection[Any], count: int) -> float:
@@ -174,7 +174,7 @@ def _seal_one(ground: Ground) -> None:
     with ground.connect("worker") as worker:
         workspace = ground.workspace()
         worker.execute(f"SET app.workspace_id = '{workspace}'")
-        worker.execute(*insert_rows(events.told(ground.keys("worker"), workspace, 1)))
+        worker.execute(*storing(events.told(ground.keys("worker"), workspace, 1)))
     with ground.connect("postgres") as admin:
         deadline = time.monotonic() + WAIT_SECONDS
         while not admin.execute(_PUBLISHED, [workspace]).fetchone():
@@ -205,7 +205,7 @@ def _waits(ground: Ground, seconds: float) -> list[float]:
         begun, number = time.monotonic(), 0
         while time.monotonic() - begun < seconds:
             made = events.told(keys, workspace, EACH)
-            worker.execute(*insert_rows(made), prepare=True)
+            worker.execute(*storing(made), prepare=True)
             committed |= dict.fromkeys((event.id for event in made), time.monotonic())
             number += EACH
             time.sleep(max(0.0, begun + number / RATE - time.monotonic()))
@@ -264,10 +264,10 @@ def _write(ground: Ground, ready: Any, done: Any, count: Any) -> None:
         worker.execute(f"SET app.workspace_id = '{workspace}'")
         # A new connection compiles guards and plans for some twenty transactions.
         for _ in range(WARM_UP):
-            worker.execute(*insert_rows(events.told(keys, workspace, EACH)), prepare=True)
+            worker.execute(*storing(events.told(keys, workspace, EACH)), prepare=True)
         ready.wait(WAIT_SECONDS)
         while not done.is_set():
-            worker.execute(*insert_rows(events.told(keys, workspace, EACH)), prepare=True)
+            worker.execute(*storing(events.told(keys, workspace, EACH)), prepare=True)
             count.value += EACH
 
 

@@ -288,7 +288,6 @@ _WANTED_ON_LOG = {
     ("timeline", "audit_immutable"),
     ("timeline", "audit_no_truncate"),
     ("timeline", "audit_told"),
-    ("event", "audit_accept"),
     ("event", "audit_immutable"),
     ("event", "audit_no_truncate"),
     ("detail", "audit_only_erase"),

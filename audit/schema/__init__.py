@@ -28,7 +28,7 @@ FUNCTIONS = tuple(function for room in (functions, newest_changes, coverage, *_S
 def install() -> str:
     """The schema with its tables, functions, triggers and first partitions, in the order in which they can be made."""
     stored = "".join(subject.TABLES for subject in _SUBJECTS)
-    made = "\n".join(function.create() for function in (*FUNCTIONS, events.of_an_event("event")))
+    made = "\n".join(function.create() for function in FUNCTIONS)
     triggers = "".join(subject.TRIGGERS for subject in _SUBJECTS)
     return f"CREATE SCHEMA audit;\n{stored}\n{made}\n{triggers}\nSELECT audit.ensure_partitions();"
 

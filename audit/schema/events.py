@@ -2,7 +2,7 @@
 
 from audit.clocks import CLOCK_TOLERANCE
 from audit.schema.functions import Function
-from audit.schema.tables import after, before, no_truncate, read_by_auditors, written_once
+from audit.schema.tables import before, no_truncate, read_by_auditors, written_once
 from audit.taxonomy import DECISIONS, OF_THE_HOST
 from provenance.actor import ActorKind
 from provenance.postgres.refusals import NOT_ACCEPTED, UNAUDITED
@@ -11,108 +11,133 @@ from provenance.roles import RUNTIME_ROLES
 _TOLERANCE = f"{CLOCK_TOLERANCE.seconds // 60} minutes"
 _DECISIONS = "{" + ",".join(sorted(DECISIONS)) + "}"
 _OF_THE_HOST = "{" + ",".join(sorted(OF_THE_HOST)) + "}"
+_OF_WORKSPACES = "{prov_web,prov_gateway,prov_worker,prov_migrate}"
+_OF_OTHER_LOGS = """CASE session_user
+      WHEN 'prov_web' THEN true
+      WHEN 'prov_migrate' THEN true
+      -- Whom the gateway turned away at its doors, and nothing else (T26).
+      WHEN 'prov_gateway' THEN signed ->> 'action' = 'authz.denied' AND signed ->> 'outcome' = 'blocked'
+      -- What the leading worker finds of the log itself.
+      WHEN 'prov_worker' THEN signed ->> 'action' IN ('audit.guard_checked', 'audit.guard_missing',
+        'audit.sealing_stalled', 'audit.partition_missing') AND signed -> 'actor' ->> 'type' = 'system'
+      -- Which months of the log go.
+      WHEN 'prov_retention' THEN signed ->> 'workspace' IS NULL AND signed ->> 'action' = 'audit.partition_expired'
+        AND signed -> 'actor' ->> 'type' = 'system' AND signed -> 'actor' ->> 'id' = 'audit.retention' AND op = 'read'
+      -- What is found of a log, whoever took away its workspace.
+      WHEN 'prov_sealer' THEN signed -> 'actor' ->> 'type' = 'system' AND object ->> 'type' = 'audit_log' AND op = 'read'
+        AND signed -> 'actor' ->> 'id' IN ('audit.sealer', 'audit.verify')
+      ELSE false END"""
+"""What a role tells of the instance, or of logs that are there whether or not their workspace is."""
 _ROLES = "{" + ",".join(RUNTIME_ROLES.values()) + "}"
 
-ACCEPT_EVENT = Function(
-    name="accept_event",
+STORE = Function(
+    name="store",
+    arguments="body text, mac bytea, detail_salt bytea, detail_body bytea, media_type text, retention_class text",
+    returns="void",
+    # No process may write to the tables themselves: what comes in comes through here, and its columns are what was signed.
     definer=True,
+    execute_by=("web", "gateway", "worker", "retention", "sealer"),
     source=f"""
+<<said>>
 DECLARE
-  signed jsonb;
+  signed constant jsonb := store.body::jsonb;
+  id constant uuid := signed ->> 'id';
+  object constant jsonb := signed -> 'object';
+  op constant text := object ->> 'op';
+  changed text[] := '{{}}';
+  at constant timestamptz := signed ->> 'at';
   -- What audit.uuid_time says, without the cost of a call.
   made_at constant timestamptz := pg_catalog.to_timestamp(
-    ('x' || pg_catalog.translate(pg_catalog.left(NEW.id::text, 13), '-', ''))::bit(48)::bigint / 1000.0::float8);
+    ('x' || pg_catalog.translate(pg_catalog.left(signed ->> 'id', 13), '-', ''))::bit(48)::bigint / 1000.0::float8);
   may_tell boolean;
-  problem text;
 BEGIN
-  -- Whatever the client sent: the transaction is what coverage and the sealer rely on.
-  NEW.xid := pg_catalog.pg_current_xact_id();
-  signed := NEW.body::jsonb;
-  -- Asked apart, because an expression without a query costs a fraction of one with it. session_user, because
-  -- current_user is the owner in here, and nobody can pretend to be another session_user. The clock and not the time of
-  -- the transaction, which somebody could have left open since before the key ended.
+  -- Questions to tables are asked apart, each by its own key: one query of all would be planned anew for every event.
+  -- session_user, because current_user is the owner in here, and nobody can pretend to be another session_user. The clock
+  -- and not the time of the transaction, which somebody could have left open since before the key ended.
   PERFORM FROM audit.key
-  WHERE key.kid = NEW.kid AND key.purpose = 'event' AND key.not_before <= pg_catalog.clock_timestamp()
+  WHERE key.kid = signed ->> 'kid' AND key.purpose = 'event' AND key.not_before <= pg_catalog.clock_timestamp()
     AND (key.not_after IS NULL OR key.not_after > pg_catalog.clock_timestamp())
-    AND (key.db_role = session_user OR session_user = 'prov_migrate' AND NEW.action = ANY ('{_OF_THE_HOST}'));
-  may_tell := FOUND;
-  -- Each by its own key: one query of all would be planned anew for every event.
-  IF may_tell AND NEW.op <> 'read' THEN
+    AND (key.db_role = session_user OR session_user = 'prov_migrate' AND signed ->> 'action' = ANY ('{_OF_THE_HOST}'));
+  IF FOUND AND op <> 'read' THEN
     -- A change is told by whom Postgres lets make it: an event about a row that nobody changed would count as its newest,
     -- and the row as altered.
     PERFORM FROM audit.teller
-    WHERE teller.db_role = session_user AND teller.object_type = NEW.object_type AND teller.op = NEW.op;
-    may_tell := FOUND;
+    WHERE teller.db_role = session_user AND teller.object_type = object ->> 'type' AND teller.op = said.op;
   END IF;
-  IF may_tell AND NEW.workspace_id IS NOT NULL AND session_user NOT IN ('prov_sealer', 'prov_retention') THEN
-    -- Each workspace has a log of its own, and nobody makes one up. Those two tell of logs that are there already,
-    -- whoever took away the workspace.
-    PERFORM FROM public.workspaces_workspace AS workspace WHERE workspace.id = NEW.workspace_id;
+  may_tell := FOUND;
+  IF may_tell AND session_user = ANY ('{_OF_WORKSPACES}') AND signed ->> 'workspace' IS NOT NULL THEN
+    -- Each workspace has a log of its own, nobody makes one up, and a process writes to that of the one it entered.
+    PERFORM FROM public.workspaces_workspace AS workspace
+    WHERE workspace.id = CASE session_user WHEN 'prov_migrate' THEN (signed ->> 'workspace')::uuid ELSE audit.ws() END
+      AND workspace.id::text = signed ->> 'workspace';
     may_tell := FOUND;
+  ELSIF may_tell THEN
+    may_tell := {_OF_OTHER_LOGS};
   END IF;
-  -- One expression with few parts: each is set up anew in every transaction, and this is most of what an event costs.
-  IF may_tell
-    AND pg_catalog.substr(NEW.id::text, 15, 1) = '7'
-    AND made_at - pg_catalog.clock_timestamp() BETWEEN -interval '{_TOLERANCE}' AND interval '{_TOLERANCE}'
-    AND (signed ->> 'at')::timestamptz - pg_catalog.clock_timestamp()
-        BETWEEN -interval '{_TOLERANCE}' AND interval '{_TOLERANCE}'
-    AND (signed ->> 'at')::timestamptz - made_at BETWEEN -interval '{_TOLERANCE}' AND interval '{_TOLERANCE}'
-    AND (session_user IN ('prov_migrate', 'prov_sealer') OR NEW.action <> ALL ('{_OF_THE_HOST}'))
-    AND (session_user = 'prov_web' OR NEW.actor_type <> '{ActorKind.USER}' AND NEW.action <> ALL ('{_DECISIONS}'))
-    AND signed @> pg_catalog.jsonb_build_object('id', NEW.id, 'kid', NEW.kid, 'workspace', NEW.workspace_id,
-          'action', NEW.action, 'outcome', NEW.outcome, 'risk', NEW.risk,
-          'actor', pg_catalog.jsonb_build_object('type', NEW.actor_type, 'id', NEW.actor_id),
-          'object', pg_catalog.jsonb_build_object('type', NEW.object_type, 'id', NEW.object_id, 'op', NEW.op))
-    -- Not by containment, to which 1 and 1.0 are the same, and a list within a longer one.
-    AND signed #>> '{{object,rev}}' IS NOT DISTINCT FROM NEW.rev::text
-    AND signed -> 'changed' = pg_catalog.to_jsonb(NEW.changed)
-    AND signed #>> '{{context,run_id}}' IS NOT DISTINCT FROM NEW.run_id::text
+  IF op <> 'read' THEN
+    -- Names of columns need no quotes in either form; what would read differently in the two is not taken below.
+    changed := pg_catalog.translate(signed ->> 'changed', '[]', '{{}}');
+  END IF;
+  -- One expression with few parts: each is set up anew in every transaction, and this is much of what an event costs.
+  IF may_tell AND at IS NOT NULL AND id::text = signed ->> 'id' AND pg_catalog.substr(signed ->> 'id', 15, 1) = '7'
+    AND GREATEST(at, made_at, pg_catalog.clock_timestamp()) - LEAST(at, made_at, pg_catalog.clock_timestamp())
+        <= interval '{_TOLERANCE}'
+    AND (session_user IN ('prov_migrate', 'prov_sealer') OR signed ->> 'action' <> ALL ('{_OF_THE_HOST}'))
+    AND (session_user = 'prov_web'
+         OR signed -> 'actor' ->> 'type' <> '{ActorKind.USER}' AND signed ->> 'action' <> ALL ('{_DECISIONS}'))
+    AND signed -> 'changed' = pg_catalog.to_jsonb(changed)
+    AND (signed ->> 'detail' IS NULL) = (store.detail_body IS NULL)
   THEN
-    RETURN NEW;
+    INSERT INTO audit.event (id, xid, workspace_id, object_type, object_id, rev, op, changed, action, actor_id, actor_type,
+                             outcome, risk, run_id, kid, mac, body)
+    VALUES (said.id, pg_catalog.pg_current_xact_id(), (signed ->> 'workspace')::uuid, object ->> 'type', object ->> 'id',
+            (object ->> 'rev')::bigint, said.op, said.changed, signed ->> 'action', signed -> 'actor' ->> 'id',
+            signed -> 'actor' ->> 'type', signed ->> 'outcome', signed ->> 'risk',
+            (signed -> 'context' ->> 'run_id')::uuid, signed ->> 'kid', store.mac, store.body);
+    IF store.detail_body IS NOT NULL THEN
+      INSERT INTO audit.detail (event_id, workspace_id, salt, body, media_type, retention_class)
+      VALUES (said.id, (signed ->> 'workspace')::uuid, store.detail_salt, store.detail_body, store.media_type,
+              store.retention_class);
+    END IF;
+    RETURN;
   END IF;
   -- Refused. The same questions one by one, to say which of them.
-  problem := CASE
-    WHEN pg_catalog.substr(NEW.id::text, 15, 1) <> '7' THEN 'its id is no UUIDv7'
-    WHEN audit.uuid_time(NEW.id) - pg_catalog.clock_timestamp()
-         NOT BETWEEN -interval '{_TOLERANCE}' AND interval '{_TOLERANCE}' THEN
+  RAISE EXCEPTION 'event % (%) is not accepted: %', signed ->> 'id', signed ->> 'action', CASE
+    WHEN pg_catalog.substr(signed ->> 'id', 15, 1) <> '7' OR id::text <> signed ->> 'id' THEN 'its id is no UUIDv7'
+    WHEN made_at - pg_catalog.clock_timestamp() NOT BETWEEN -interval '{_TOLERANCE}' AND interval '{_TOLERANCE}' THEN
       'the time in its id is more than {_TOLERANCE} from the clock of the database; compare the clocks of the hosts'
-    WHEN ((signed ->> 'at')::timestamptz - pg_catalog.clock_timestamp()
-          BETWEEN -interval '{_TOLERANCE}' AND interval '{_TOLERANCE}') IS NOT TRUE THEN
+    WHEN (at - pg_catalog.clock_timestamp() BETWEEN -interval '{_TOLERANCE}' AND interval '{_TOLERANCE}') IS NOT TRUE THEN
       'its time is more than {_TOLERANCE} from the clock of the database; compare the clocks of the hosts'
-    WHEN ((signed ->> 'at')::timestamptz - made_at
-          BETWEEN -interval '{_TOLERANCE}' AND interval '{_TOLERANCE}') IS NOT TRUE THEN
+    WHEN (at - made_at BETWEEN -interval '{_TOLERANCE}' AND interval '{_TOLERANCE}') IS NOT TRUE THEN
       'its time is more than {_TOLERANCE} from the time in its id'
-    WHEN NEW.op <> 'read' AND NOT EXISTS (SELECT FROM audit.teller WHERE teller.db_role = session_user
-                                          AND teller.object_type = NEW.object_type AND teller.op = NEW.op) THEN
-      pg_catalog.format('%s may not %s rows of the type %s, so it has no such change to tell', session_user, NEW.op,
-                        NEW.object_type)
-    WHEN NEW.workspace_id IS NOT NULL
-         AND NOT EXISTS (SELECT FROM public.workspaces_workspace AS workspace WHERE workspace.id = NEW.workspace_id) THEN
-      pg_catalog.format('there is no workspace %s', NEW.workspace_id)
-    WHEN NOT may_tell THEN
-      pg_catalog.format('the key id %s is not registered for %s now', NEW.kid, session_user)
-    WHEN NEW.action = ANY ('{_OF_THE_HOST}') AND session_user NOT IN ('prov_migrate', 'prov_sealer') THEN
+    WHEN op <> 'read' AND NOT EXISTS (SELECT FROM audit.teller WHERE teller.db_role = session_user
+                                      AND teller.object_type = object ->> 'type' AND teller.op = said.op) THEN
+      pg_catalog.format('%s may not %s rows of the type %s, so it has no such change to tell', session_user, op,
+                        object ->> 'type')
+    WHEN NOT EXISTS (SELECT FROM audit.key WHERE key.kid = signed ->> 'kid' AND key.purpose = 'event'
+                     AND key.not_before <= pg_catalog.clock_timestamp()
+                     AND (key.not_after IS NULL OR key.not_after > pg_catalog.clock_timestamp())
+                     AND (key.db_role = session_user
+                          OR session_user = 'prov_migrate' AND signed ->> 'action' = ANY ('{_OF_THE_HOST}'))) THEN
+      pg_catalog.format('the key id %s is not registered for %s now', signed ->> 'kid', session_user)
+    WHEN signed ->> 'action' = ANY ('{_OF_THE_HOST}') AND session_user NOT IN ('prov_migrate', 'prov_sealer') THEN
       pg_catalog.format('what becomes of keys and timelines is told on the host, not by %s', session_user)
     -- A hijacked worker has a key id of its own; what a person did or decided is told by the process they signed in to.
-    WHEN session_user <> 'prov_web' AND (NEW.actor_type = '{ActorKind.USER}' OR NEW.action = ANY ('{_DECISIONS}')) THEN
+    WHEN session_user <> 'prov_web'
+         AND (signed -> 'actor' ->> 'type' = '{ActorKind.USER}' OR signed ->> 'action' = ANY ('{_DECISIONS}')) THEN
       pg_catalog.format('what people do and decide is told by web, not by %s', session_user)
-    WHEN (signed ->> 'id') IS DISTINCT FROM NEW.id::text THEN 'id differs from the signed body'
-    WHEN (signed ->> 'kid') IS DISTINCT FROM NEW.kid THEN 'kid differs from the signed body'
-    WHEN (signed ->> 'workspace') IS DISTINCT FROM NEW.workspace_id::text THEN 'workspace_id differs from the signed body'
-    WHEN (signed ->> 'action') IS DISTINCT FROM NEW.action THEN 'action differs from the signed body'
-    WHEN (signed ->> 'outcome') IS DISTINCT FROM NEW.outcome THEN 'outcome differs from the signed body'
-    WHEN (signed ->> 'risk') IS DISTINCT FROM NEW.risk THEN 'risk differs from the signed body'
-    WHEN (signed #>> '{{actor,type}}') IS DISTINCT FROM NEW.actor_type THEN 'actor_type differs from the signed body'
-    WHEN (signed #>> '{{actor,id}}') IS DISTINCT FROM NEW.actor_id THEN 'actor_id differs from the signed body'
-    WHEN (signed #>> '{{object,type}}') IS DISTINCT FROM NEW.object_type THEN 'object_type differs from the signed body'
-    WHEN (signed #>> '{{object,id}}') IS DISTINCT FROM NEW.object_id THEN 'object_id differs from the signed body'
-    WHEN (signed #>> '{{object,rev}}') IS DISTINCT FROM NEW.rev::text THEN 'rev differs from the signed body'
-    WHEN (signed #>> '{{object,op}}') IS DISTINCT FROM NEW.op THEN 'op differs from the signed body'
-    WHEN (signed -> 'changed') IS DISTINCT FROM pg_catalog.to_jsonb(NEW.changed) THEN 'changed differs from the signed body'
-    WHEN (signed #>> '{{context,run_id}}') IS DISTINCT FROM NEW.run_id::text THEN 'run_id differs from the signed body'
-    ELSE 'its columns are not those of the signed body'
-  END;
-  RAISE EXCEPTION 'event % (%) is not accepted: %', NEW.id, NEW.action, problem USING ERRCODE = '{NOT_ACCEPTED}';
+    WHEN signed ->> 'workspace' IS NOT NULL
+         AND NOT EXISTS (SELECT FROM public.workspaces_workspace AS workspace
+                         WHERE workspace.id = (signed ->> 'workspace')::uuid) THEN
+      pg_catalog.format('there is no workspace %s', signed ->> 'workspace')
+    WHEN NOT may_tell AND signed ->> 'workspace' IS NULL THEN
+      pg_catalog.format('%s tells no such thing to the log of the instance', session_user)
+    WHEN NOT may_tell THEN pg_catalog.format('%s tells no such thing to the log of workspace %s, or has not entered it',
+      session_user, signed ->> 'workspace')
+    WHEN (signed -> 'changed' = pg_catalog.to_jsonb(changed)) IS NOT TRUE THEN
+      'its list of changed columns holds what names none, or it tells of no change'
+    ELSE 'its detail did not come with it, or came though it names none' END
+    USING ERRCODE = '{NOT_ACCEPTED}';
 END
 """,  # noqa: S608  composed of constants
 )
@@ -141,64 +166,6 @@ END
 """,  # noqa: S608  composed of constants
 )
 
-STORE = Function(
-    name="store",
-    arguments=(
-        "id uuid, workspace_id uuid, object_type text, object_id text, rev bigint, op text, changed text[], action text, "
-        "actor_id text, actor_type text, outcome text, risk text, run_id uuid, kid text, mac bytea, body text, "
-        "detail_salt bytea, detail_body bytea, media_type text, retention_class text"
-    ),
-    returns="void",
-    # As whoever calls it, so that rights and row security are the caller's.
-    fixes_search_path=False,
-    execute_by=("web", "gateway", "worker", "retention"),
-    source="""
-BEGIN
-  -- A function, because its statements are planned once in a session; planning them is half of what an event costs.
-  INSERT INTO audit.event (id, workspace_id, object_type, object_id, rev, op, changed, action, actor_id, actor_type,
-                           outcome, risk, run_id, kid, mac, body)
-  VALUES (store.id, store.workspace_id, store.object_type, store.object_id, store.rev, store.op, store.changed,
-          store.action, store.actor_id, store.actor_type, store.outcome, store.risk, store.run_id, store.kid, store.mac,
-          store.body);
-  IF store.detail_body IS NOT NULL THEN
-    INSERT INTO audit.detail (event_id, workspace_id, salt, body, media_type, retention_class)
-    VALUES (store.id, store.workspace_id, store.detail_salt, store.detail_body, store.media_type, store.retention_class);
-  END IF;
-END
-""",
-)
-
-_IS_BOUND_TO_IT = """event.id = NEW.event_id AND event.xid = pg_catalog.pg_current_xact_id()
-    AND event.workspace_id IS NOT DISTINCT FROM NEW.workspace_id AND event.body::jsonb ->> 'detail' IS NOT NULL"""
-_OF_AN_EVENT_SOURCE = f"""
-BEGIN
-  -- The month's partition by its name, as coverage has it: looking for it costs more than all the rest.
-  PERFORM FROM audit.{{partition}} AS event
-  WHERE {_IS_BOUND_TO_IT};
-  IF FOUND THEN
-    RETURN NULL;
-  END IF;
-  PERFORM FROM audit.event AS event
-  WHERE {_IS_BOUND_TO_IT};
-  IF NOT FOUND THEN
-    RAISE EXCEPTION 'the detail of event % is not accepted: no event of this transaction is bound to it', NEW.event_id
-      USING ERRCODE = '{NOT_ACCEPTED}';
-  END IF;
-  RETURN NULL;
-END
-"""
-
-
-def of_an_event(partition: str) -> Function:
-    """The trigger behind every detail, with the partition in which it looks first."""
-    return Function(
-        name="of_an_event",
-        # The instance log may be written by who may not read it.
-        definer=True,
-        source=_OF_AN_EVENT_SOURCE.replace("{partition}", partition),
-    )
-
-
 ONLY_ERASE = Function(
     name="only_erase",
     source=f"""
@@ -215,7 +182,7 @@ END
 """,
 )
 
-FUNCTIONS = (ACCEPT_EVENT, LEARN_TELLERS, STORE, ONLY_ERASE)
+FUNCTIONS = (STORE, LEARN_TELLERS, ONLY_ERASE)
 
 TABLES = """
 -- Which process may make which change, as the rights on the guarded tables have it: it alone tells of one.
@@ -271,43 +238,23 @@ CREATE TABLE audit.detail (
 """
 
 TRIGGERS = (
-    before("event", "audit_accept", "INSERT", ACCEPT_EVENT)
-    + written_once("event")
-    + after("detail", "audit_of_an_event", "INSERT", of_an_event(""))
-    + before("detail", "audit_only_erase", "UPDATE OR DELETE", ONLY_ERASE)
-    + no_truncate("detail")
+    written_once("event") + before("detail", "audit_only_erase", "UPDATE OR DELETE", ONLY_ERASE) + no_truncate("detail")
 )
 
-# CASE, because it alone fixes the order: audit.ws() raises where no workspace is in scope, and the instance log has none.
 _POLICIES = """
+ALTER TABLE audit.{table} ENABLE ROW LEVEL SECURITY;
 CREATE POLICY worker_reads ON audit.{table} FOR SELECT TO prov_worker USING (workspace_id = audit.ws());
--- Into the instance log the leading worker writes what it finds of the log itself, and nothing else.
-CREATE POLICY worker_writes ON audit.{table} FOR INSERT TO prov_worker
-  WITH CHECK (CASE WHEN workspace_id IS NULL THEN {watch} ELSE workspace_id = audit.ws() END);
 CREATE POLICY gateway_reads ON audit.{table} FOR SELECT TO prov_gateway USING (workspace_id = audit.ws());
--- Into the instance log the gateway writes whom it turned away at its doors, and nothing else (T26).
-CREATE POLICY gateway_writes ON audit.{table} FOR INSERT TO prov_gateway
-  WITH CHECK (CASE WHEN workspace_id IS NULL THEN {refusal} ELSE workspace_id = audit.ws() END);
 CREATE POLICY web_reads ON audit.{table} FOR SELECT TO prov_web USING (workspace_id = audit.ws());
-CREATE POLICY web_writes ON audit.{table} FOR INSERT TO prov_web
-  WITH CHECK (CASE WHEN workspace_id IS NULL THEN true ELSE workspace_id = audit.ws() END);
 """
 
-_REFUSAL = "action = 'authz.denied' AND outcome = 'blocked'"
-_WATCH = (
-    "action IN ('audit.guard_checked', 'audit.guard_missing', 'audit.sealing_stalled', 'audit.partition_missing')"
-    " AND actor_type = 'system'"
-)
-# A detail does not say what its event is; without an event that commits to it, it says nothing.
 RIGHTS = f"""
-ALTER TABLE audit.event ENABLE ROW LEVEL SECURITY;
-ALTER TABLE audit.detail ENABLE ROW LEVEL SECURITY;
-{_POLICIES.format(table="event", refusal=_REFUSAL, watch=_WATCH)}
-{_POLICIES.format(table="detail", refusal="true", watch="true")}
+{_POLICIES.format(table="event")}
+{_POLICIES.format(table="detail")}
 {read_by_auditors("event")}
 {read_by_auditors("detail")}
 GRANT USAGE ON SCHEMA audit TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read, prov_retention;
-GRANT SELECT, INSERT ON audit.event, audit.detail TO prov_web, prov_gateway, prov_worker;
+GRANT SELECT ON audit.event, audit.detail TO prov_web, prov_gateway, prov_worker;
 GRANT SELECT ON audit.event, audit.detail TO prov_audit_read;
 GRANT SELECT ON audit.teller TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read, prov_retention;
 GRANT SELECT ON public.django_migrations TO prov_web, prov_gateway, prov_worker, prov_sealer, prov_audit_read, prov_retention;

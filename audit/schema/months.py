@@ -3,7 +3,7 @@
 What the log needs of a month that left is carried on: the newest event about each row that lives, and what tells of the log.
 """
 
-from audit.schema import coverage, events
+from audit.schema import coverage
 from audit.schema.functions import OF_THIS_TRANSACTION, Function
 from audit.schema.tables import read_by_auditors, written_once
 from audit.taxonomy import OF_THE_LOG
@@ -62,8 +62,6 @@ BEGIN
                  AND pg_catalog.strpos(prosrc, pg_catalog.format('audit.%I AS', part)) > 0) THEN
     EXECUTE pg_catalog.replace($template${coverage.require_event(_PARTITION_PLACEHOLDER).create()}$template$,
       '{_PARTITION_PLACEHOLDER}', part);
-    EXECUTE pg_catalog.replace($template${events.of_an_event(_PARTITION_PLACEHOLDER).create()}$template$,
-      '{_PARTITION_PLACEHOLDER}', part);
   END IF;
 END
 """,  # noqa: S608  composed of constants
@@ -72,7 +70,7 @@ END
 
 def of_the_month(partition: str) -> tuple[Function, ...]:
     """The functions that name the month, and are made anew with each."""
-    return coverage.require_event(partition), events.of_an_event(partition)
+    return (coverage.require_event(partition),)
 
 
 _MONTH = f"""
@@ -235,10 +233,4 @@ CREATE POLICY tenant ON audit.carried FOR SELECT TO prov_web, prov_gateway, prov
 CREATE POLICY sealer ON audit.carried FOR SELECT TO prov_sealer USING (true);
 GRANT SELECT ON audit.carried TO prov_web, prov_gateway, prov_worker, prov_audit_read, prov_sealer;
 ALTER TABLE audit.carried_detail ENABLE ROW LEVEL SECURITY;
--- The job that lets months go tells of nothing else.
-CREATE POLICY retention_writes ON audit.event FOR INSERT TO prov_retention
-  WITH CHECK (workspace_id IS NULL AND actor_type = 'system' AND actor_id = 'audit.retention'
-    AND action = 'audit.partition_expired' AND op = 'read');
-CREATE POLICY retention_writes ON audit.detail FOR INSERT TO prov_retention WITH CHECK (workspace_id IS NULL);
-GRANT INSERT ON audit.event, audit.detail TO prov_retention;
 """

@@ -323,13 +323,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON audit.status TO prov_sealer;
 GRANT SELECT ON audit.status TO prov_web, prov_gateway, prov_worker, prov_audit_read;
 -- Without db_role: a key that the sealer adds signs no event.
 GRANT INSERT (kid, purpose, alg, vkey, rotation, not_before) ON audit.key TO prov_sealer;
--- Of its own it tells only what it finds about the log, and under its own key.
 CREATE POLICY sealer_reads ON audit.event FOR SELECT TO prov_sealer USING (true);
-CREATE POLICY sealer_writes ON audit.event FOR INSERT TO prov_sealer
-  WITH CHECK (actor_type = 'system' AND actor_id IN ('audit.sealer', 'audit.verify') AND object_type = 'audit_log'
-              AND op = 'read');
-CREATE POLICY sealer_writes ON audit.detail FOR INSERT TO prov_sealer WITH CHECK (true);
-GRANT SELECT, INSERT ON audit.event TO prov_sealer;
-GRANT INSERT ON audit.detail TO prov_sealer;
+GRANT SELECT ON audit.event TO prov_sealer;
 """
 )

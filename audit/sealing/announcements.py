@@ -14,7 +14,7 @@ from uuid import UUID
 
 import psycopg
 
-from audit.envelope import EventContext, ObjectFacts, SignedEvent, build, insert_rows
+from audit.envelope import EventContext, ObjectFacts, SignedEvent, build, storing
 from audit.sealing import sql
 from audit.sealing.growth import Log
 from audit.sealing.passes import HEARTBEAT
@@ -62,7 +62,7 @@ class Announcer:
 
     def tell(self, connection: Connection, event: Event, log: Log, facts: dict[str, Any], *, gap: int = 0) -> None:
         """Store an event about a log."""
-        connection.execute(*insert_rows([self.signed(event, log, facts, gap=gap)]))
+        connection.execute(*storing([self.signed(event, log, facts, gap=gap)]))
 
     def tell_moved(self, connection: Connection, instance: Log, problem: str) -> None:
         """Somebody changed the state that the sealer keeps."""

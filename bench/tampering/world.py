@@ -11,7 +11,7 @@ from uuid import UUID
 import psycopg
 
 from audit.anchors.directory import DirectoryAnchor
-from audit.envelope import ObjectFacts, build, insert_rows
+from audit.envelope import ObjectFacts, build, storing
 from audit.judging import checkpoint_entry, event_entry
 from audit.merkle import leaf_hash
 from audit.notes import LogSigner
@@ -232,7 +232,7 @@ class World:
         ]
         with self.worker() as worker, worker.transaction():
             worker.execute(f"SET LOCAL app.workspace_id = '{workspace_id}'")
-            worker.execute(*insert_rows(events))
+            worker.execute(*storing(events))
 
     def _seal(self) -> None:
         one = Sealer(

@@ -2,11 +2,12 @@
 
 from django.db import connection
 
-from audit.envelope import EventContext, ObjectFacts, SignedEvent, build, insert_rows
+from audit.envelope import EventContext, ObjectFacts, SignedEvent, build
 from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.ids import uuid7
 from tests import databases
+from tests.audit.planting import plant_rows
 from tests.audit.sealing import all_keys
 
 
@@ -26,12 +27,7 @@ def told_by(
 
 def plant(event: SignedEvent) -> None:
     """Store an event that the database would refuse."""
-    statement, parameters = insert_rows([event])
-    # The transaction is what the check itself would have noted.
-    statement = statement.replace("(id,", "(xid, id,", 1).replace("(%s::uuid", "(pg_current_xact_id(), %s::uuid", 1)
     role = databases.become("postgres")
     with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE audit.event DISABLE TRIGGER audit_accept")
-        cursor.execute(statement, parameters)
-        cursor.execute("ALTER TABLE audit.event ENABLE ALWAYS TRIGGER audit_accept")
+        plant_rows(cursor, [event])
     databases.become(role)

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from audit.anchors.directory import DirectoryAnchor
-from audit.envelope import ObjectFacts, build, insert_rows
+from audit.envelope import ObjectFacts, build, storing
 from audit.taxonomy import Event
 from audit.verifying.fsck import Fsck
 from audit.verifying.reconcile import governed_tables, reconcile
@@ -116,7 +116,7 @@ def test_no_word_of_another_process_and_no_rewritten_one_lets_events_go(as_role,
         detail={"logs": [{"log": ORIGIN, "events": 4, "runs": [[0, 3]]}]},
     )
     with databases.login("web") as web:
-        web.execute(*insert_rows([excuse]))
+        web.execute(*storing([excuse]))
     for month, facts in (
         ("event_2018_03", {"logs": [{"log": ORIGIN}]}),
         ("event_2018_03", {"logs": 7}),
@@ -160,7 +160,7 @@ def tell_as_the_job(month, facts):
         detail=facts,
     )
     with databases.login("retention") as job:
-        job.execute(*insert_rows([words]))
+        job.execute(*storing([words]))
 
 
 def test_what_was_told_of_a_month_outlives_the_month_in_which_it_was_told(as_role, monkeypatch):

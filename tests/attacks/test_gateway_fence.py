@@ -75,12 +75,12 @@ def test_without_the_log_nothing_is_sent(echo, fake):
     """The event cannot be stored: the call must not happen."""
     assert echo.call("helper", "up.echo", text="x").state is CallState.SUCCEEDED
     with databases.admin() as connection:
-        connection.execute("REVOKE INSERT ON audit.event FROM prov_gateway")
+        connection.execute("REVOKE INSERT ON audit.event FROM prov_owner")
         try:
             with echo.http("helper") as client:
                 response = client.post("/call", json=call_body("up.echo", text="y"))
         finally:
-            connection.execute("GRANT INSERT ON audit.event TO prov_gateway")
+            connection.execute("GRANT INSERT ON audit.event TO prov_owner")
     assert response.status_code == 503
     assert len(fake.calls) == 1
     assert echo.call("helper", "up.echo", text="z").state is CallState.SUCCEEDED

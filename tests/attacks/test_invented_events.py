@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from django.db import connection, transaction
 
-from audit.envelope import ObjectFacts, build, insert_rows
+from audit.envelope import ObjectFacts, build, storing
 from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.db import scope
@@ -25,7 +25,7 @@ from tests.audit.verifying import verify
 
 def store(event):
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(*insert_rows([event]))
+        cursor.execute(*storing([event]))
 
 
 def invented(process, workspace_id, *, kind="membership", op="update", event=Event.MEMBER_ROLE_CHANGED, now=None):

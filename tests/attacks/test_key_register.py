@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from audit import envelope
-from audit.envelope import ObjectFacts, build, insert_rows
+from audit.envelope import ObjectFacts, build
 from audit.notes import LogKey, LogSigner
 from audit.signing import KeyRing
 from audit.succession import Succession
@@ -18,6 +18,7 @@ from provenance.ids import uuid7, uuid7_floor
 from tests import databases
 from tests.audit import sealing
 from tests.audit.keys import copied_home, keys_of, ring, rotate
+from tests.audit.planting import plant_rows
 from tests.audit.sealing import WORKSPACE
 from tests.audit.telling import tell
 
@@ -159,14 +160,8 @@ def signed(home, kid, at):
 
 def store(event):
     """As a superuser does, past the check of the register."""
-    statement, parameters = insert_rows([event])
-    statement = statement.replace("(id,", "(xid, id,", 1).replace("(%s::uuid", "(pg_current_xact_id(), %s::uuid", 1)
     with databases.admin() as owner, owner.transaction():
-        owner.execute("ALTER TABLE audit.event DISABLE TRIGGER audit_accept")
-        owner.execute("ALTER TABLE audit.detail DISABLE TRIGGER audit_of_an_event")
-        owner.execute(statement, parameters)
-        owner.execute("ALTER TABLE audit.event ENABLE ALWAYS TRIGGER audit_accept")
-        owner.execute("ALTER TABLE audit.detail ENABLE ALWAYS TRIGGER audit_of_an_event")
+        plant_rows(owner, [event])
         owner.execute("UPDATE audit.sealer SET sealed_before = '00000000-0000-0000-0000-000000000000'")
 
 

@@ -4,7 +4,7 @@ import pytest
 from django.db import connection, transaction
 
 from audit import one_event, verify
-from audit.envelope import insert_rows
+from audit.envelope import storing
 from audit.signing import may_sign
 from audit.taxonomy import DECISIONS, Event
 from provenance.actor import Actor
@@ -14,7 +14,7 @@ from tests.attacks.log import plant, told_by
 
 def store(event):
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(*insert_rows([event]))
+        cursor.execute(*storing([event]))
 
 
 @pytest.mark.parametrize("process", ["worker", "gateway"])

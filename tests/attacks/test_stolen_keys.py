@@ -4,7 +4,7 @@ import psycopg
 import pytest
 from django.db import connection, transaction
 
-from audit.envelope import ObjectFacts, build, insert_rows
+from audit.envelope import ObjectFacts, build, storing
 from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.postgres.refusals import EventNotAccepted, UnauditedChange
@@ -47,12 +47,12 @@ def test_no_role_that_runs_registers_ends_or_removes_a_key(as_role, role, statem
 )
 def test_no_role_that_runs_tells_of_a_rotation(workspace, as_role, role, event):
     with as_role(role), pytest.raises(EventNotAccepted, match="told on the host"), transaction.atomic():
-        execute(*insert_rows([of_keys(role, event, workspace.id)]))
+        execute(*storing([of_keys(role, event, workspace.id)]))
 
 
 def test_the_migrator_tells_of_keys_and_of_nothing_else(approver):
     with as_migrator(), pytest.raises(EventNotAccepted, match="not registered for prov_migrate"), transaction.atomic():
-        execute(*insert_rows([told_by("web", approver)]))
+        execute(*storing([told_by("web", approver)]))
 
 
 @pytest.mark.django_db
@@ -90,7 +90,7 @@ def test_a_key_signs_nothing_after_its_end(approver):
     with as_migrator():
         execute(END.format("clock_timestamp()"))
     with pytest.raises(EventNotAccepted, match="web-1 is not registered for prov_web now"), transaction.atomic():
-        execute(*insert_rows([told_by("web", approver)]))
+        execute(*storing([told_by("web", approver)]))
 
 
 @pytest.mark.django_db
@@ -100,7 +100,7 @@ def test_nor_in_a_transaction_that_was_begun_before(approver):
     with as_migrator():
         execute(END.format("now() + interval '1 microsecond'"))
     with pytest.raises(EventNotAccepted, match="not registered"), transaction.atomic():
-        execute(*insert_rows([told_by("web", approver)]))
+        execute(*storing([told_by("web", approver)]))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -112,7 +112,7 @@ def test_what_an_old_snapshot_let_through_is_told_when_it_is_sealed():
             thief.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             thief.execute("SELECT 1")
             tamper(END.format("clock_timestamp() - interval '10 minutes'"))
-            thief.execute(*insert_rows([event]))
+            thief.execute(*storing([event]))
         seal()
         seal()
     finally:

@@ -8,7 +8,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from audit.envelope import ObjectFacts, build, insert_rows
+from audit.envelope import ObjectFacts, build, storing
 from audit.retention import services as retention
 from audit.retention.classes import RetentionClass
 from audit.taxonomy import Event
@@ -170,7 +170,7 @@ def test_a_second_event_of_one_id_is_found(place, monkeypatch):
 def store(place, event):
     with databases.login(event.kid.partition("-")[0]) as process, process.transaction():
         process.execute(f"SET LOCAL app.workspace_id = '{place.id}'")
-        process.execute(*insert_rows([event]))
+        process.execute(*storing([event]))
     sealing.seal()
 
 

@@ -36,9 +36,10 @@ WAYS = {
     "a function that is not its text": "CREATE FUNCTION public.evil() RETURNS SETOF uuid BEGIN ATOMIC SELECT NULL::uuid; END;"
     " UPDATE pg_proc SET prosqlbody = (SELECT prosqlbody FROM pg_proc WHERE proname = 'evil')"
     " WHERE proname = 'apikeys_find'; DROP FUNCTION public.evil()",
-    "the check of events is another function": EVIL
-    + "DROP TRIGGER audit_accept ON audit.event; CREATE TRIGGER audit_accept BEFORE INSERT ON audit.event "
-    "FOR EACH ROW EXECUTE FUNCTION evil.f(); ALTER TABLE audit.event ENABLE ALWAYS TRIGGER audit_accept",
+    "the check of details is another function": EVIL
+    + "DROP TRIGGER audit_only_erase ON audit.detail; CREATE TRIGGER audit_only_erase BEFORE UPDATE OR DELETE ON audit.detail "
+    "FOR EACH ROW EXECUTE FUNCTION evil.f(); ALTER TABLE audit.detail ENABLE ALWAYS TRIGGER audit_only_erase",
+    "a second door to the log": "GRANT INSERT ON audit.event TO prov_worker",
     "the log is immutable never": "DROP TRIGGER audit_immutable ON audit.event; CREATE TRIGGER audit_immutable BEFORE UPDATE"
     " OR DELETE ON audit.event FOR EACH ROW WHEN (false) EXECUTE FUNCTION audit.refuse();"
     " ALTER TABLE audit.event ENABLE ALWAYS TRIGGER audit_immutable",

@@ -14,7 +14,7 @@ import psycopg
 from django.db.migrations.loader import MigrationLoader
 from psycopg import sql
 
-from audit.envelope import EventContext, ObjectFacts, build, insert_rows
+from audit.envelope import EventContext, ObjectFacts, build, storing
 from audit.guard import GuardTable
 from audit.signing import KeyRing
 from bench.events import make_workspace
@@ -151,7 +151,7 @@ class Siege:
         )
 
     def store(self, event: Any) -> None:
-        self.connection.execute(*insert_rows([event]))
+        self.connection.execute(*storing([event]))
 
     def writable_by(self, role: str, table: str) -> dict[str, list[str]]:
         """Verb -> the columns for which the role has it (for DELETE: one empty entry)."""

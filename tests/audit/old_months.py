@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from audit import envelope
-from audit.envelope import insert_rows
 from audit.retention import services as retention
 from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.ids import uuid7, uuid7_floor
 from tests import databases
 from tests.audit import sealing
+from tests.audit.planting import plant_rows
 
 LONG_AGO = datetime(2018, 3, 14, 9, tzinfo=UTC)
 
@@ -60,18 +60,9 @@ def old_events(
                 f"FOR VALUES FROM ('{uuid7_floor(begin)}') TO ('{uuid7_floor(end)}')"
             )
             owner.execute("RESET ROLE")
-        for table, trigger in (("event", "audit_accept"), ("detail", "audit_of_an_event")):
-            owner.execute(f"ALTER TABLE audit.{table} DISABLE TRIGGER {trigger}")
         # The sealer does not look for ids from before the server's start.
         owner.execute("UPDATE audit.sealer SET sealed_before = '00000000-0000-0000-0000-000000000000'")
-        statement, parameters = insert_rows(made)
-        statement = statement.replace("(id, workspace_id,", "(xid, id, workspace_id,").replace(
-            "(%s::uuid, %s::uuid, %s::text, %s::text, %s::bigint",
-            "(pg_current_xact_id(), %s::uuid, %s::uuid, %s::text, %s::text, %s::bigint",
-        )
-        owner.execute(statement, parameters)
-        for table, trigger in (("event", "audit_accept"), ("detail", "audit_of_an_event")):
-            owner.execute(f"ALTER TABLE audit.{table} ENABLE ALWAYS TRIGGER {trigger}")
+        plant_rows(owner, made)
     sealing.seal()
     return made
 

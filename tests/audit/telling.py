@@ -4,7 +4,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from audit.envelope import insert_rows
+from audit.envelope import storing
 from audit.services import Target, record
 from audit.taxonomy import Event
 from bench.events import make_workspace
@@ -37,7 +37,7 @@ def in_a_new_workspace() -> UUID:
     event = told_by("setup", system(workspace_id), Event.RUN_STARTED)
     with databases.login("web") as web, web.transaction():
         web.execute("SELECT set_config('app.workspace_id', %s, true)", [str(workspace_id)])
-        web.execute(*insert_rows([event]))
+        web.execute(*storing([event]))
     return workspace_id
 
 
@@ -52,7 +52,7 @@ def many(count, workspace_id=WORKSPACE):
     made = [told_by("worker", system(workspace_id), Event.RUN_STARTED) for _ in range(count)]
     with databases.login("worker") as worker, worker.transaction():
         worker.execute(f"SET LOCAL app.workspace_id = '{workspace_id}'")
-        worker.execute(*insert_rows(made))
+        worker.execute(*storing(made))
     return [event.id for event in made]
 
 
@@ -60,7 +60,6 @@ def fill_the_month(auditor, count=3000):
     """So many events, most of another workspace, that it matters which index is taken. The test's rollback takes them."""
     role = databases.become(databases.administrator())
     with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE audit.event DISABLE TRIGGER audit_accept")
         cursor.execute(
             """
             INSERT INTO audit.event (id, xid, workspace_id, object_type, object_id, rev, op, changed, action, actor_id,
@@ -73,6 +72,5 @@ def fill_the_month(auditor, count=3000):
             """,
             [auditor.workspace_id, count],
         )
-        cursor.execute("ALTER TABLE audit.event ENABLE ALWAYS TRIGGER audit_accept")
         cursor.execute("ANALYZE audit.event")
     databases.become(role)

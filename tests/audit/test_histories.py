@@ -2,7 +2,7 @@
 
 import pytest
 
-from audit.envelope import ObjectFacts, build, insert_rows
+from audit.envelope import ObjectFacts, build, storing
 from audit.taxonomy import Event
 from audit.verifying.verification import Wanted
 from provenance.actor import Actor
@@ -29,7 +29,7 @@ def told(*changes, object_id="view-1"):
     ]
     with databases.login("web") as web, web.transaction():
         web.execute(f"SET LOCAL app.workspace_id = '{WORKSPACE}'")
-        web.execute(*insert_rows(events))
+        web.execute(*storing(events))
     return [event.id for event in events]
 
 

@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 
 from audit import envelope, one_event, partitions
-from audit.envelope import EventContext, insert_rows
+from audit.envelope import EventContext, storing
 from audit.errors import EventExpired, HoldEngaged, HoldNotEngaged, NeedsSecondPerson
 from audit.loading import attested
 from audit.merkle import root_of_inclusion
@@ -257,7 +257,7 @@ def erase_as_worker(place, made, *, has_event):
     with databases.login("worker") as worker, worker.transaction():
         worker.execute(f"SET LOCAL app.workspace_id = '{place.id}'")
         if has_event:
-            worker.execute(*insert_rows([event]))
+            worker.execute(*storing([event]))
         worker.execute("SELECT audit.erase_details(%s)", [[one.id for one in made]])
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from apikeys import services as keys
 from audit import one_event
-from audit.envelope import insert_rows
 from audit.merkle import leaf_hash, root_of_inclusion
 from audit.notes import opened
 from audit.services import Target, record
@@ -22,6 +21,7 @@ from provenance.ids import public_id
 from tests import databases, factories
 from tests.attacks.log import told_by
 from tests.audit import sealing
+from tests.audit.planting import plant_rows
 from tests.audit.sealing import SIGNER
 from tests.browsing import browser, program
 
@@ -228,13 +228,7 @@ def test_an_event_that_came_past_the_doors_shows_and_is_told(workspace, auditor,
     planted = told_by("web", Actor.system("tests", workspace.pk), Event.RUN_STARTED)
     older = "UPDATE audit.checkpoint SET at = at + interval '1 hour'"
     with databases.admin() as owner, owner.transaction():
-        owner.execute("ALTER TABLE audit.event DISABLE TRIGGER audit_accept")
-        statement, parameters = insert_rows([planted])
-        statement = statement.replace("(id,", "(xid, id,", 1).replace("(%s::uuid", "('3'::xid8, %s::uuid", 1)
-        owner.execute("ALTER TABLE audit.detail DISABLE TRIGGER audit_of_an_event")
-        owner.execute(statement, parameters)
-        owner.execute("ALTER TABLE audit.event ENABLE ALWAYS TRIGGER audit_accept")
-        owner.execute("ALTER TABLE audit.detail ENABLE ALWAYS TRIGGER audit_of_an_event")
+        plant_rows(owner, [planted], xid="'3'::xid8")
     assert [step.state for step in steps_of(auditor, workspace, planted)][2] is WAITING
     sealing.tamper(older)
     steps = steps_of(auditor, workspace, planted)

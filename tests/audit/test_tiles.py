@@ -3,7 +3,7 @@
 import pytest
 
 from apikeys import services as keys
-from audit.envelope import insert_rows
+from audit.envelope import storing
 from audit.merkle import leaf_hash
 from audit.sealing.growth import Log
 from audit.services import Target, record
@@ -36,7 +36,7 @@ def tell(workspace, count):
     made = [told_by("worker", Actor.system("tests", workspace.pk), Event.RUN_STARTED) for _ in range(count)]
     with databases.login("worker") as worker, worker.transaction():
         worker.execute(f"SET LOCAL app.workspace_id = '{workspace.pk}'")
-        worker.execute(*insert_rows(made))
+        worker.execute(*storing(made))
     return made
 
 

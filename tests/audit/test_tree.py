@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from audit.envelope import insert_rows
+from audit.envelope import storing
 from audit.merkle import check_consistency, consistency_proof, root_of_inclusion
 from audit.taxonomy import Event
 from audit.tree import Tree, django_tree
@@ -21,7 +21,7 @@ def tell(count, workspace_id=WORKSPACE):
     made = [told_by("worker", Actor.system("tests", workspace_id), Event.RUN_STARTED) for _ in range(count)]
     with databases.login("worker") as worker, worker.transaction():
         worker.execute(f"SET LOCAL app.workspace_id = '{workspace_id}'")
-        worker.execute(*insert_rows(made))
+        worker.execute(*storing(made))
     sealing.seal()
     return [event.id for event in made]
 

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connection
 
 from audit.anchors.directory import DirectoryAnchor
-from audit.envelope import insert_rows
+from audit.envelope import storing
 from audit.sealer import Sealer
 from audit.sealing.log_keys import LogKeys
 from audit.taxonomy import Event
@@ -50,7 +50,7 @@ class Place:
         with self.login("worker") as worker, worker.transaction():
             worker.execute(f"SET LOCAL app.workspace_id = '{WORKSPACE}'")
             for _ in range(count):
-                worker.execute(*insert_rows([told_by("worker", Actor.system("tests", WORKSPACE), Event.RUN_STARTED)]))
+                worker.execute(*storing([told_by("worker", Actor.system("tests", WORKSPACE), Event.RUN_STARTED)]))
 
     def sealer(self):
         return Sealer(

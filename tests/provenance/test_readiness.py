@@ -47,7 +47,7 @@ BROKEN = [
     ("DROP TRIGGER audit_coverage ON workflows_run", "audit_coverage of workflows_run is missing"),
     ("ALTER TABLE workflows_run DISABLE TRIGGER audit_coverage", "audit_coverage of workflows_run can be switched off"),
     ("ALTER TABLE workflows_run ENABLE TRIGGER audit_coverage", "audit_coverage of workflows_run can be switched off"),
-    ("ALTER TABLE audit.event DISABLE TRIGGER audit_accept", "audit_accept of audit.event is missing"),
+    ("ALTER TABLE audit.event DISABLE TRIGGER audit_immutable", "audit_immutable of audit.event is missing"),
     ("DROP TRIGGER audit_only_erase ON audit.detail", "audit_only_erase of audit.detail is missing"),
     (
         OTHER_GUARD,

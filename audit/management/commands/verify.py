@@ -15,7 +15,7 @@ import psycopg
 from django.core.management.base import CommandError, CommandParser
 
 from audit.anchors import readable
-from audit.envelope import EventContext, ObjectFacts, build, insert_rows
+from audit.envelope import EventContext, ObjectFacts, build, storing
 from audit.epochs import LogName, origin_of
 from audit.management.refusals import told
 from audit.sealer import Sealer, from_settings
@@ -144,7 +144,7 @@ def _record(sealer: Sealer, report: Report, wanted: Wanted) -> None:
         outcome="success" if report.is_good else "failure",
     )
     with sealer.connect() as connection:
-        connection.execute(*insert_rows([signed]))
+        connection.execute(*storing([signed]))
 
 
 def _known(path: Path) -> dict[str, tuple[int, bytes]]:
