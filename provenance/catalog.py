@@ -13,7 +13,7 @@ from pathlib import Path
 from django.db import connection
 
 EXPECTED_FILE = Path(__file__).with_name("walls.txt")
-LARGE_OBJECTS = "right of PUBLIC on a large object"
+OF_THE_CLUSTER = ("right of PUBLIC on a large object", "right of PUBLIC on system object")
 """How the lines begin that only a superuser can do something about."""
 
 _WORD = re.compile(r"'(?:[^']|'')*'::character varying")
@@ -104,7 +104,10 @@ WITH ours AS (
   LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE relkind IN ('r', 'p')
 ), con AS (
   SELECT conrelid AS relid, conname, pg_get_constraintdef(pg_constraint.oid)
-      || CASE WHEN convalidated THEN '' ELSE ' never validated' END AS what
+      || CASE WHEN convalidated THEN '' ELSE ' never validated' END
+      -- A key is kept by four triggers: of who refers and of what is referred to.
+      || CASE WHEN contype = 'f' AND (SELECT count(*) FROM pg_trigger WHERE tgconstraint = pg_constraint.oid) <> 4
+           THEN ' not kept' ELSE '' END AS what
   -- Copies of a key for each month are enforced and dropped with it; NOT NULL has rows only since Postgres 18.
   FROM pg_constraint WHERE contype <> 'n' AND conparentid = 0
 ), proc AS (
@@ -145,10 +148,33 @@ SELECT format('right of %s on system object %s: %s', grantee::regrole, what, pri
   WHERE pronamespace NOT IN (SELECT oid FROM ours) AND proacl IS NOT NULL
 ) AS system, aclexplode(acl) WHERE grantee IN (SELECT oid FROM prov)
 UNION ALL
+-- Of the functions and tables that initdb keeps from PUBLIC: they read files, and the passwords of roles.
+SELECT format('right of PUBLIC on system object %s: %s', what, privilege_type) FROM (
+  SELECT classoid, objoid, pg_describe_object(classoid, objoid, 0) AS what, initprivs,
+         COALESCE(proacl, relacl, acldefault('f', proowner)) AS acl
+  FROM pg_init_privs LEFT JOIN pg_proc ON pg_proc.oid = objoid AND classoid = 'pg_proc'::regclass
+  LEFT JOIN pg_class ON pg_class.oid = objoid AND classoid = 'pg_class'::regclass WHERE objsubid = 0
+) AS kept, aclexplode(acl) AS acl WHERE grantee = 0
+  AND NOT EXISTS (SELECT FROM aclexplode(initprivs) AS first WHERE (first.grantee, first.privilege_type) = (0, acl.privilege_type))
+UNION ALL
 SELECT format('right of PUBLIC on a large object: %s', pg_proc.oid::regprocedure)
 FROM pg_proc, aclexplode(COALESCE(proacl, acldefault('f', proowner)))
 WHERE pronamespace = 'pg_catalog'::regnamespace AND grantee = 0
   AND (proname ~ '^lo_' OR proname IN ('loread', 'lowrite'))
+UNION ALL
+-- A schema of Postgres's own is no place for anybody else's.
+SELECT format('definer function among the system''s: %s', oid::regprocedure) FROM pg_proc
+WHERE prosecdef AND pronamespace NOT IN (SELECT oid FROM ours)
+UNION ALL
+SELECT format('table among the system''s: %s', oid::regclass) FROM pg_class
+WHERE oid >= '16384'::oid AND relkind IN ('r', 'p', 'v', 'm', 'f') AND relnamespace NOT IN (SELECT oid FROM ours)
+  AND relnamespace::regnamespace::text !~ '^pg_temp_'
+UNION ALL
+-- Whoever edits files of the server or ALTER SYSTEM sets them for all.
+SELECT format('setting of this session: %s=%s', name, current_setting(name)) FROM (VALUES
+  ('session_replication_role', 'origin'), ('row_security', 'on'), ('standard_conforming_strings', 'on'),
+  ('transform_null_equals', 'off'), ('lo_compat_privileges', 'off'), ('zero_damaged_pages', 'off'), ('ignore_system_indexes', 'off')
+) AS set (name, wanted) WHERE current_setting(name) <> wanted
 UNION ALL
 SELECT format('schema %s of %s', nspname, nspowner::regrole) FROM ours
 UNION ALL
@@ -157,8 +183,15 @@ UNION ALL
 SELECT format('table %s %s of %s%s%s%s', name, relkind, relowner::regrole,
               CASE WHEN relrowsecurity THEN ' with row security' ELSE '' END,
               CASE WHEN relforcerowsecurity THEN ' forced' ELSE '' END,
-              CASE WHEN relpersistence <> 'p' THEN ' that is lost' ELSE '' END || COALESCE(' ' || reloptions::text, ''))
-FROM class WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+              CASE WHEN relpersistence <> 'p' THEN ' that is lost' ELSE '' END || COALESCE(' ' || reloptions::text, '')
+              || asleep)
+FROM class CROSS JOIN LATERAL (
+  -- What stands in other catalogs is not looked up where the row of the table says that there is none.
+  SELECT CASE WHEN NOT relhastriggers AND EXISTS (SELECT FROM pg_trigger WHERE tgrelid = class.oid) THEN ' whose triggers sleep' ELSE '' END
+    || CASE WHEN NOT relhasindex AND EXISTS (SELECT FROM pg_index WHERE indrelid = class.oid) THEN ' whose indexes sleep' ELSE '' END
+    || CASE WHEN relchecks <> (SELECT count(*) FROM pg_constraint WHERE conrelid = class.oid AND contype = 'c') THEN ' whose checks sleep' ELSE '' END
+    || CASE WHEN relam NOT IN (0, 2) THEN ' stored in another way' ELSE '' END AS asleep
+) AS flags WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
 UNION ALL
 -- What two values have to be for a lookup to take them for the same one, and what is stored where nobody says it.
 SELECT format('column %I of %s: %s', attname, class.name, what) FROM col JOIN class ON class.oid = relid
@@ -200,7 +233,9 @@ UNION ALL
 SELECT format('function %s of %s returns %s: %s %s%s%s%s%s text %s', name, proowner::regrole,
               pg_get_function_result(proc.oid), lanname, provolatile, proparallel,
               CASE WHEN proisstrict THEN ' strict' ELSE '' END, CASE WHEN prosecdef THEN ' definer' ELSE '' END,
-              COALESCE(' ' || proconfig::text, '') || CASE WHEN prosqlbody IS NOT NULL THEN ' parsed' ELSE '' END,
+              COALESCE(' ' || proconfig::text, '') || CASE WHEN prosqlbody IS NOT NULL THEN ' parsed' ELSE '' END
+              || CASE WHEN proleakproof THEN ' leakproof' ELSE '' END || CASE WHEN prosupport <> 0 THEN ' planned for' ELSE '' END
+              || COALESCE(' given ' || pg_get_expr(proargdefaults, 0), ''),
               -- Names the partition of the month; the template is what the code has.
               md5(regexp_replace(prosrc, '\mevent_\d{4}_\d{2}\M', 'event_YYYY_MM', 'g')))
 FROM proc JOIN pg_language ON pg_language.oid = prolang

@@ -22,7 +22,7 @@ from audit.signing import KeyRing
 from provenance import catalog
 from provenance.crypto import KeyMissing
 from provenance.exempt import EXEMPT
-from provenance.postgres.names import FIND_OWN_NAMES_FIRST, NAMESAKES, in_the_place_of_its_own
+from provenance.postgres.names import FIND_OWN_NAMES_FIRST, in_the_place_of_its_own
 from provenance.roles import MIGRATE, OWNER, RUNTIME_ROLES
 
 TENANT_POLICY = "(workspace_id = audit.ws())"
@@ -127,7 +127,7 @@ def _pending_migrations() -> list[str]:
 
 def _namesakes() -> Iterator[str]:
     """What fits better than Postgres's own is called instead of it: nothing that is asked here would say so."""
-    yield from in_the_place_of_its_own(_rows(NAMESAKES))
+    yield from in_the_place_of_its_own(_rows)
 
 
 def _attributes_of_roles() -> Iterator[str]:
@@ -393,7 +393,7 @@ def differing_walls(found: set[str]) -> list[str]:
     """What the lines of a database lack of the walls of this version, and what they have more."""
     wanted = catalog.expected(found)
     if not _is_our_cluster():
-        found = {line for line in found if not line.startswith(catalog.LARGE_OBJECTS)}
+        found = {line for line in found if not line.startswith(catalog.OF_THE_CLUSTER)}
     return [
         *(f"The database lacks: {line}" for line in sorted(wanted - found)),
         *(f"The code does not have: {line}" for line in sorted(found - wanted)),

@@ -27,7 +27,7 @@ from audit.verifying.ranges import ALIGNED_TO, MOST_FLAWS, RANGE_LEAVES, Checked
 from audit.verifying.stored_details import changed_functions, stray_details
 from audit.verifying.strays import misplaced, outside
 from provenance.ids import uuid7_time
-from provenance.postgres.names import NAMESAKES, in_the_place_of_its_own, signed_in
+from provenance.postgres.names import in_the_place_of_its_own, signed_in
 
 UNSEALED_FOR = timedelta(seconds=60)
 LOOK_AGAIN_SECONDS = 3.0
@@ -131,7 +131,7 @@ class Verification:
             register = held_against(connection, self.keys, self.signer.keys)
             report.problems += register.problems
             report.problems += changed_functions(connection)
-            report.problems += in_the_place_of_its_own(connection.execute(NAMESAKES).fetchall())
+            report.problems += in_the_place_of_its_own(lambda *asked: connection.execute(*asked).fetchall())
             ranges, firsts = self.ranges(connection, logs, wanted, register.ends)
             found = self._checked(connection, ranges)
             for log in logs:
