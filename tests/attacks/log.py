@@ -2,11 +2,12 @@
 
 from django.db import connection
 
-from audit.envelope import EventContext, ObjectFacts, SignedEvent, build
+from audit.envelope import EventContext, ObjectFacts, SignedEvent, build, storing
 from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.ids import uuid7
 from tests import databases
+from tests.audit import sealing
 from tests.audit.planting import plant_rows
 from tests.audit.sealing import all_keys
 
@@ -23,6 +24,14 @@ def told_by(
         workspace_id=actor.workspace_id,
         context=EventContext(action_digest=digest),
     )
+
+
+def send(event: SignedEvent) -> None:
+    """Store an event as the process does whose key signed it, and seal it."""
+    with databases.login(event.kid.partition("-")[0]) as process, process.transaction():
+        process.execute(f"SET LOCAL app.workspace_id = '{event.workspace_id}'")
+        process.execute(*storing([event]))
+    sealing.seal()
 
 
 def plant(event: SignedEvent) -> None:

@@ -11,8 +11,7 @@ from audit.verifying.indexes import untrue
 from provenance.actor import Actor, ActorKind
 from provenance.db import enter
 from tests import databases, factories
-from tests.attacks.log import told_by
-from tests.attacks.test_stored_details import store
+from tests.attacks.log import send, told_by
 from tests.audit import sealing
 from tests.audit.verifying import verify
 from tests.gateway.world import unguarded
@@ -150,7 +149,7 @@ def test_who_writes_meanwhile_raises_no_alarm(place):
 
     def write():
         while not stop.is_set():
-            store(place, told_by("worker", nameless, Event.RUN_STARTED))
+            send(told_by("worker", nameless, Event.RUN_STARTED))
 
     thread = threading.Thread(target=write)
     thread.start()

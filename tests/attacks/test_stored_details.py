@@ -8,7 +8,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from audit.envelope import ObjectFacts, build, storing
+from audit.envelope import ObjectFacts, build
 from audit.retention import services as retention
 from audit.retention.classes import RetentionClass
 from audit.taxonomy import Event
@@ -17,7 +17,7 @@ from provenance.actor import Actor, ActorKind
 from provenance.db import enter
 from provenance.ids import uuid7
 from tests import databases, factories
-from tests.attacks.log import told_by
+from tests.attacks.log import send, told_by
 from tests.audit import sealing
 from tests.audit.old_months import LONG_AGO, expire, old_events, sweep
 from tests.audit.verifying import verify
@@ -81,7 +81,7 @@ def test_a_detail_that_was_taken_away_or_put_to_another_event_is_found(place, mo
     made = old_events(monkeypatch, NOW, workspace_id=place.id)
     nameless = Actor(kind=ActorKind.SYSTEM, id="tests", label="", workspace_id=place.id)
     bare = told_by("worker", nameless, Event.RUN_STARTED)
-    store(place, bare)
+    send(bare)
     origin = f"{sealing.ORIGIN}/{place.id}"
     sealing.tamper("DELETE FROM audit.detail WHERE event_id = %s", made[0].id)
     sealing.tamper("UPDATE audit.detail SET event_id = %s WHERE event_id = %s", bare.id, made[1].id)
@@ -165,13 +165,6 @@ def test_a_second_event_of_one_id_is_found(place, monkeypatch):
             report = verify()
             places = [(flaw.kind, flaw.event) for log in report.logs for flaw in log.flaws]
             assert ("event", str(made[1].id)) in places
-
-
-def store(place, event):
-    with databases.login(event.kid.partition("-")[0]) as process, process.transaction():
-        process.execute(f"SET LOCAL app.workspace_id = '{place.id}'")
-        process.execute(*storing([event]))
-    sealing.seal()
 
 
 def test_two_details_that_were_swapped_are_found_and_a_range_finds_them_too(place, monkeypatch):
@@ -296,7 +289,7 @@ def test_a_hijacked_worker_and_a_superuser_together_erase_nobody_in_silence(plac
         workspace_id=place.id,
         detail={"count": 1, "events": [str(made.id)]},
     )
-    store(place, excuse)
+    send(excuse)
     assert [words for *_where, words in found(verify())] == ["worker-1 may not tell that a person is erased"]
 
 
