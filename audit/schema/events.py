@@ -66,10 +66,11 @@ BEGIN
   END IF;
   may_tell := FOUND;
   IF may_tell AND session_user = ANY ('{_OF_WORKSPACES}') AND signed ->> 'workspace' IS NOT NULL THEN
-    -- Each workspace has a log of its own, nobody makes one up, and a process writes to that of the one it entered.
+    -- Each workspace has a log of its own, nobody makes one up, and a process writes to that of the one it entered. Not
+    -- by audit.ws(), which would be planned anew wherever the search_path is another than at its last call.
     PERFORM FROM public.workspaces_workspace AS workspace
-    WHERE workspace.id = CASE session_user WHEN 'prov_migrate' THEN (signed ->> 'workspace')::uuid ELSE audit.ws() END
-      AND workspace.id::text = signed ->> 'workspace';
+    WHERE workspace.id = (signed ->> 'workspace')::uuid AND workspace.id::text = signed ->> 'workspace'
+      AND (signed ->> 'workspace' = pg_catalog.current_setting('app.workspace_id', true) OR session_user = 'prov_migrate');
     may_tell := FOUND;
   ELSIF may_tell THEN
     may_tell := {_OF_OTHER_LOGS};
