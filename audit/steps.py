@@ -231,9 +231,10 @@ def _checkpoint(tree: Tree, position: Position | None) -> Step:
         return _failed(
             "Checkpoint is not signed", str(error).capitalize(), f"a signature of {names}", "none that holds"
         )
-    when = f"signed {sealed.at:%Y-%m-%d %H:%M:%S} UTC"
+    # The log's own signatures name no time, so the database's word for it is told as that.
+    when = f"stored {sealed.at:%Y-%m-%d %H:%M:%S} UTC by the database's clock"
     signers = " and ".join(key.id.hex() for key in keys if _has_signed(key, sealed.note))
-    figure = f"Ed25519 key {signers}, {when}"
+    figure = f"Ed25519 key {signers}; {when}"
     noted = f"; entry {sealed.instance_idx:,} in the log of logs" if sealed.instance_idx is not None else ""
     # Whether those hold, only who has the keys of witnesses can say, and anybody who owns the database can write some.
     cosigned = "; cosignatures stand beside it, not checked here" if sealed.cosignatures else ""

@@ -7,6 +7,7 @@ against the signed roots. Rows never leave the process that read them.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ import orjson
 import psycopg
 
 from audit import glance
+from audit.clocks import CLOCK_TOLERANCE
 from audit.glance import Glance, leaf_of
 from audit.judging import CHECKPOINT_PREFIX, COLUMNS, StoredEvent, checkpoint_entry, flaw
 from audit.merkle import HASH_BYTES, PlacedNode, leaf_hash, subtrees
@@ -23,6 +25,7 @@ from audit.signing import KeyRing
 from audit.verifying.expired_months import expired_leaves
 from audit.verifying.key_register import End
 from audit.verifying.stored_details import Signed, StoredDetails
+from provenance.ids import uuid7_time
 
 RANGE_LEAVES = 1 << 14
 ALIGNED_TO = 1 << 12
@@ -80,6 +83,8 @@ class Leaves:
     hashes: list[bytes]
     places: dict[str, int]
     without_event: list[int]
+    # From the first leaf that is judged on: the id of its event.
+    ids: list[str]
 
 
 def check(connection: psycopg.Connection[Any], keys: KeyRing, wanted: Range) -> Checked:
@@ -93,7 +98,7 @@ def check(connection: psycopg.Connection[Any], keys: KeyRing, wanted: Range) -> 
         # Only the log of the instance holds anything but events.
         found.flaws += [Flaw(index, "leaf", "the leaf names no event") for index in leaves.without_event]
     _check_tiles(connection, leaves, found)
-    _check_checkpoints(connection, found)
+    _check_checkpoints(connection, leaves, found)
     levels = _levels(leaves.hashes)
     # Up to a missing leaf all of it is judged: what was taken out and closed up shows as a leaf that the end lacks.
     whole_to = wanted.start + len(leaves.hashes)
@@ -112,6 +117,7 @@ def read_leaves(connection: psycopg.Connection[Any], wanted: Range, found: Check
     hashes: list[bytes] = []
     places: dict[str, int] = {}
     without: list[int] = []
+    ids: list[str] = []
     with connection.cursor(binary=True) as cursor:
         rows = cursor.execute(_LEAVES, {"log": wanted.log_id, "start": wanted.start, "end": wanted.end}).fetchall()
     for place, (index, value, event_id) in enumerate(rows, start=wanted.start):
@@ -120,13 +126,14 @@ def read_leaves(connection: psycopg.Connection[Any], wanted: Range, found: Check
         hashes.append(value)
         if index < wanted.first:
             continue
+        ids.append(event_id or "")
         if event_id is None:
             without.append(index)
         else:
             places[event_id] = index
     if wanted.start + len(hashes) != wanted.end:
         found.flaws.append(Flaw(wanted.start + len(hashes), "leaf_missing", "the leaf is missing"))
-    return Leaves(hashes, places, without)
+    return Leaves(hashes, places, without, ids)
 
 
 def event_rows(connection: psycopg.Connection[Any], wanted: Range, places: Iterable[str]) -> Iterator[tuple[Any, ...]]:
@@ -275,9 +282,9 @@ def _check_tiles(connection: psycopg.Connection[Any], leaves: Leaves, found: Che
             found.flaws.append(Flaw(begin + offset, "tile", "leaf and tile differ"))
 
 
-def _check_checkpoints(connection: psycopg.Connection[Any], found: Checked) -> None:
+def _check_checkpoints(connection: psycopg.Connection[Any], leaves: Leaves, found: Checked) -> None:
     """The signed checkpoints in the range: by this log's key, and each of a workspace in the log of logs."""
-    wanted = found.range
+    wanted, newest, seen_to = found.range, "", 0
     keys = [parse_vkey(vkey) for vkey in wanted.vkeys]
     rows = connection.execute(_CHECKPOINTS, [wanted.log_id, wanted.first, wanted.end]).fetchall()
     noted: dict[int, set[bytes]] = {}
@@ -285,7 +292,10 @@ def _check_checkpoints(connection: psycopg.Connection[Any], found: Checked) -> N
         places = [row[3] for row in rows]
         for index, value in connection.execute(_LEAVES_AT, [list(wanted.instance_logs), places]).fetchall():
             noted.setdefault(index, set()).add(bytes(value))
-    for size, text, signatures, instance_idx in rows:
+    for size, text, signatures, instance_idx, at in rows:
+        newest, seen_to = max(newest, *leaves.ids[seen_to : size - wanted.first], ""), size - wanted.first
+        if problem := _noted_wrongly(at, newest):
+            found.flaws.append(Flaw(size - 1, "checkpoint", f"the checkpoint at {size} {problem}"))
         try:
             checkpoint = opened(signed_note(Checkpoint.parse(text), signatures), keys)
         except BadNote as problem:
@@ -297,6 +307,13 @@ def _check_checkpoints(connection: psycopg.Connection[Any], found: Checked) -> N
         found.checkpoints[size] = checkpoint.root
         if wanted.workspace_id is not None and leaf_hash(checkpoint_entry(text)) not in noted.get(instance_idx, ()):
             found.flaws.append(Flaw(size - 1, "instance", f"the checkpoint at {size} is not in the log of logs"))
+
+
+def _noted_wrongly(at: datetime, newest: str) -> str:
+    """What is wrong with the time that stands beside a checkpoint and that nobody signed; `newest`: of the events that it holds."""
+    if newest and at < uuid7_time(UUID(newest)) - 2 * CLOCK_TOLERANCE:
+        return f"is noted for {at:%Y-%m-%d %H:%M:%S} UTC, and holds the event {newest}, which is younger"
+    return f"is noted for {at:%Y-%m-%d %H:%M:%S} UTC" if at > datetime.now(UTC) + 2 * CLOCK_TOLERANCE else ""
 
 
 def _levels(hashes: Sequence[bytes]) -> list[Sequence[bytes]]:
@@ -318,7 +335,7 @@ _ONE = f"SELECT {COLUMNS} FROM audit.event WHERE id = %s"  # noqa: S608  compose
 _NOTED = "SELECT instance_idx, note FROM audit.checkpoint WHERE instance_idx >= %s AND instance_idx < %s"
 _TILES = "SELECT n, data FROM audit.tile WHERE log_id = %s AND level = 0 AND n >= %s AND n < %s"
 _CHECKPOINTS = """
-SELECT size, note, signatures, instance_idx FROM audit.checkpoint
+SELECT size, note, signatures, instance_idx, GREATEST(LEAST(at, '9000-01-01'), '2000-01-01') FROM audit.checkpoint
 WHERE log_id = %s AND size > %s AND size <= %s AND signatures IS NOT NULL ORDER BY size
 """
 _LEAVES_AT = "SELECT idx, hash FROM audit.leaf WHERE log_id = ANY (%s) AND idx = ANY (%s) AND event_id IS NULL"
