@@ -10,6 +10,7 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -268,13 +269,19 @@ def rotations(tree: Tree) -> str:
 def _member(bundle: zipfile.ZipFile, name: str, written: Written) -> Iterator[Callable[[bytes], None]]:
     digest, size = hashlib.sha256(), 0
     waiting: list[bytes] = []
-    with bundle.open(name, "w", force_zip64=True) as member:
+    # Packing waits for nothing and holds no lock of Python's: meanwhile the next piece is asked for and read.
+    with bundle.open(name, "w", force_zip64=True) as member, ThreadPoolExecutor(1) as packer:
+        packed: Future[Any] = packer.submit(bytes)
 
-        def flush() -> None:
-            data = b"".join(waiting)
-            waiting.clear()
+        def pack(data: bytes) -> None:
             digest.update(data)
             member.write(data)
+
+        def flush() -> None:
+            nonlocal packed
+            packed.result()
+            packed = packer.submit(pack, b"".join(waiting))
+            waiting.clear()
 
         def write(data: bytes) -> None:
             nonlocal size
@@ -286,6 +293,7 @@ def _member(bundle: zipfile.ZipFile, name: str, written: Written) -> Iterator[Ca
 
         yield write
         flush()
+        packed.result()
     written.digests[name] = digest.hexdigest()
 
 
