@@ -15,7 +15,7 @@ names.rows("agent", Permission.AGENTS_READ, Agent.objects.for_actor, "slug", "ti
 names.rows("provider", Permission.AGENTS_READ, ModelProvider.objects.for_actor, "name", object_type="model_provider")
 labels.rows("agent", Permission.AGENTS_READ, Agent.objects.for_actor, "{title}")
 labels.rows("agent_version", Permission.AGENTS_READ, AgentVersion.objects.for_actor, "{agent__slug} v{number}")
-belongings.register("agent", AgentVersion.objects.for_actor, "agent_id")
+belongings.register("agent", AgentVersion.objects.for_actor, "agent_id", about="agent_version")
 console.register(
     console.Place(
         group="control",

@@ -6,7 +6,7 @@ patience is over: an answer that says how far it looked is better than one that 
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
@@ -30,14 +30,16 @@ class Stretch:
 class Walk:
     """The stretches of a range of ids, the newest first: as many months at a time as the patience lasts for.
 
-    `floors`: of `month_floors`. `first` None: from the oldest month there is. `patience_seconds` None: to the end, however long it takes. Iterate once;
-    then `rest` is where it stopped, None when all was seen.
+    `floors`: of `month_floors`. `first` None: from the oldest month there is. `patience_seconds` None: to the end, however
+    long it takes. `cut`: where the newest part of a stretch begins that is to be looked at first. Iterate once; then `rest`
+    is where it stopped, None when all was seen.
     """
 
     end: UUID
     floors: Sequence[UUID]
     first: UUID | None = None
     patience_seconds: float | None = None
+    cut: Callable[[Stretch], UUID | None] = lambda _stretch: None
     rest: UUID | None = field(default=None, init=False)
 
     def __iter__(self) -> Iterator[Stretch]:
@@ -49,12 +51,15 @@ class Walk:
             return
         end, number, began = self.end, 1, time.monotonic()
         while floors:
-            taken, floors = floors[:number], floors[number:]
-            self.rest = taken[-1] if floors else None
-            step_began = time.monotonic()
-            yield Stretch(taken[-1], end)
-            end, now = taken[-1], time.monotonic()
-            number *= _FASTEST_GROWTH
+            step_began, taken = time.monotonic(), floors[:number]
+            cut = self.cut(Stretch(taken[-1], end))
+            if cut is None:
+                floors = floors[number:]
+            first = cut or taken[-1]
+            self.rest = first if floors else None
+            yield Stretch(first, end)
+            end, now = first, time.monotonic()
+            number = 1 if cut else number * _FASTEST_GROWTH
             if self.patience_seconds is not None:
                 left, pace = self.patience_seconds - (now - began), (now - step_began) / len(taken)
                 if left <= 0:

@@ -13,15 +13,16 @@ from django.db.models import Q, QuerySet
 
 from audit import belongings
 from audit.clocks import CLOCK_TOLERANCE
+from audit.finding import Finding
 from audit.models import AuditDetail, AuditEvent
-from audit.months import Walk, month_floors
+from audit.months import Stretch, Walk, month_floors
 from audit.taxonomy import Event
 from audit.tree import django_tree
 from provenance.actor import Actor
 from provenance.api import Paging, cursor_after
 from provenance.db import database_now
 from provenance.errors import Invalid, NotFound
-from provenance.ids import as_events_name, is_short_id, short_id, uuid7_floor, uuid7_time
+from provenance.ids import as_events_name, as_uuid, is_short_id, short_id, uuid7_floor, uuid7_time
 from provenance.permissions import Permission
 from provenance.risk import Risk
 
@@ -147,17 +148,15 @@ def search(
     With a patience, a search for what is rare ends before its page is full: then the cursor goes on where it stopped.
     """
     actor.require(Permission.AUDIT_READ)
-    return _search(actor, filters, paging, _walk(filters, _months(), patience_seconds, before=paging.before))
+    finding = _finding(actor, filters)
+    walk = _walk(filters, finding, _months(), patience_seconds, before=paging.before)
+    return _search(actor, finding, paging, walk)
 
 
-def _search(actor: Actor, filters: EventFilters, paging: Paging, walk: Walk) -> tuple[list[EventRow], str | None]:
-    parts, events = _parts(actor, filters), list[AuditEvent]()
+def _search(actor: Actor, finding: Finding, paging: Paging, walk: Walk) -> tuple[list[EventRow], str | None]:
+    events = list[AuditEvent]()
     for stretch in walk:
-        missing = paging.limit + 1 - len(events)
-        found = (part.filter(pk__gte=stretch.first, pk__lt=stretch.end).order_by("-pk")[:missing] for part in parts)
-        events += sorted((event for part in found for event in part), key=lambda event: event.pk, reverse=True)[
-            :missing
-        ]
+        events += finding.newest(stretch, paging.limit + 1 - len(events))
         if len(events) > paging.limit:
             return _with_places(actor, events[: paging.limit]), cursor_after(events[paging.limit - 1].pk)
     return _with_places(actor, events), cursor_after(walk.rest) if walk.rest else None
@@ -166,16 +165,16 @@ def _search(actor: Actor, filters: EventFilters, paging: Paging, walk: Walk) -> 
 def count(*, actor: Actor, filters: EventFilters, at_most: int, patience_seconds: float | None = None) -> Count:
     """How many events the filters find. Counting stops at `at_most`, and where the patience ends."""
     actor.require(Permission.AUDIT_READ)
-    return _count(actor, filters, at_most, _walk(filters, _months(), patience_seconds))
+    finding = _finding(actor, filters)
+    return _count(finding, at_most, _walk(filters, finding, _months(), patience_seconds))
 
 
-def _count(actor: Actor, filters: EventFilters, at_most: int, walk: Walk) -> Count:
-    parts, number = _parts(actor, filters), 0
+def _count(finding: Finding, at_most: int, walk: Walk, counted: int = 0) -> Count:
+    number = counted
     for stretch in walk:
-        for part in parts:
-            number += part.filter(pk__gte=stretch.first, pk__lt=stretch.end)[: at_most + 1 - number].count()
-            if number > at_most:
-                return Count(at_most, is_more=True)
+        number += finding.count(stretch, at_most + 1 - number)
+        if number > at_most:
+            return Count(at_most, is_more=True)
     return Count(number, is_more=walk.rest is not None)
 
 
@@ -184,8 +183,8 @@ def count_newer(*, actor: Actor, filters: EventFilters, after: UUID, at_most: in
     actor.require(Permission.AUDIT_READ)
     own = Q(action=Event.AUDIT_VIEWED.value, actor_id=actor.id)
     end = uuid7_floor(database_now() + 2 * CLOCK_TOLERANCE)
-    newer = filtered(actor, filters).filter(pk__gt=after, pk__lt=end).exclude(own)
-    return newer[:at_most].count()
+    newer = Stretch(UUID(int=after.int + 1), end)
+    return _finding(actor, filters, without=own).count(newer, at_most)
 
 
 def search_and_count(
@@ -193,14 +192,17 @@ def search_and_count(
 ) -> tuple[list[EventRow], str | None, Count]:
     """A page for a person, who would rather read how far it looked than wait: `search` and `count` with patience."""
     actor.require(Permission.AUDIT_READ)
-    months, began = _months(), time.monotonic()
-    walk = _walk(filters, months, PATIENCE_SECONDS, before=paging.before)
-    rows, cursor = _search(actor, filters, paging, walk)
+    months, began, finding = _months(), time.monotonic(), _finding(actor, filters)
+    walk = _walk(filters, finding, months, PATIENCE_SECONDS, before=paging.before)
+    rows, cursor = _search(actor, finding, paging, walk)
     if paging.before is None and len(rows) < paging.limit:
         # What was found is all there is, or all there was time for: counting would look at the same again.
         return rows, cursor, Count(len(rows), is_more=cursor is not None)
     left = PATIENCE_SECONDS + COUNTING_SECONDS - (time.monotonic() - began)
-    return rows, cursor, _count(actor, filters, at_most, _walk(filters, months, left))
+    # What is on the screen is counted already.
+    counted, before = (len(rows), rows[-1].event.pk) if paging.before is None else (0, None)
+    walk = _walk(filters, finding, months, left, before=before)
+    return rows, cursor, _count(finding, at_most, walk, counted)
 
 
 def _months() -> tuple[UUID, list[UUID]]:
@@ -209,34 +211,47 @@ def _months() -> tuple[UUID, list[UUID]]:
 
 
 def _walk(
-    filters: EventFilters, months: tuple[UUID, list[UUID]], patience_seconds: float | None, before: UUID | None = None
+    filters: EventFilters,
+    finding: Finding,
+    months: tuple[UUID, list[UUID]],
+    patience_seconds: float | None,
+    before: UUID | None = None,
 ) -> Walk:
     """Through the months in which the filters can find something."""
     end, floors = months
     ends = [end, before, filters.before, uuid7_floor(filters.until) if filters.until else None]
     firsts = [
         uuid7_floor(filters.since) if filters.since else None,
-        _before_run(filters.run_id) if filters.run_id else None,
+        _before(filters.run_id) if filters.run_id else None,
+        _before_things(filters.subjects),
     ]
     return Walk(
         end=min(bound for bound in ends if bound),
         floors=floors,
         first=max((bound for bound in firsts if bound), default=None),
         patience_seconds=patience_seconds,
+        cut=finding.cut,
     )
 
 
-def _before_run(run_id: UUID) -> UUID:
-    """Nothing of a run is older than its id: the months before it are not looked into."""
+def _before(made: UUID) -> UUID:
+    """Nothing of a run is older than its id, nor of another thing: the months before it are not looked into."""
     # In whole milliseconds and not as a date: whoever asks may name a run of the year 10889.
-    milliseconds = (run_id.int >> 80) - 2 * CLOCK_TOLERANCE // timedelta(milliseconds=1)
+    milliseconds = (made.int >> 80) - 2 * CLOCK_TOLERANCE // timedelta(milliseconds=1)
     return UUID(int=max(0, milliseconds) << 80)
+
+
+def _before_things(subjects: Sequence[str]) -> UUID | None:
+    ids = [as_uuid(subject) for subject in subjects]
+    made = [id_ for id_ in ids if id_ and id_.version == 7]
+    # The id of any other tells no time.
+    return _before(min(made)) if made and len(made) == len(ids) else None
 
 
 def run_timeline(*, actor: Actor, run_id: UUID) -> list[EventRow]:
     """Everything the log holds about a run, oldest first. Whoever may see the run may see this."""
     actor.require(Permission.RUNS_READ)
-    events = AuditEvent.objects.for_actor(actor).filter(run_id=run_id, pk__gte=_before_run(run_id))
+    events = AuditEvent.objects.for_actor(actor).filter(run_id=run_id, pk__gte=_before(run_id))
     return _with_facts(actor, events.order_by("pk")[:_LONGEST_TIMELINE])
 
 
@@ -263,24 +278,13 @@ def _run(subject: str) -> UUID:
         raise NotFound("There is no such run here.") from None
 
 
-def _parts(actor: Actor, filters: EventFilters) -> list[QuerySet[AuditEvent]]:
-    """What the filters find, in parts that have no event in common, each in the order of one index.
-
-    Asked for what either index knows, Postgres would read all of it to sort it.
-    """
+def _finding(actor: Actor, filters: EventFilters, without: Q | None = None) -> Finding:
+    """How to look for what the filters find; `without`: what is left out all the same."""
+    events = filtered(actor, replace(filters, about=()))
+    if without is not None:
+        events = events.exclude(without)
     subjects = filters.subjects
-    if not subjects:
-        return [filtered(actor, filters)]
-    others = filtered(actor, replace(filters, about=()))
-    did = [others.filter(actor_id=subject) for subject in subjects]
-    done = [others.filter(object_id=subject).exclude(actor_id__in=subjects) for subject in subjects]
-    around = others.exclude(Q(actor_id__in=subjects) | Q(object_id__in=subjects))
-    belonging = list[QuerySet[AuditEvent]]()
-    for of_a_kind in belongings.of(actor, filters.about):
-        belonging += [around.filter(found) for found in of_a_kind]
-        for found in of_a_kind if len(filters.about) > 1 else ():
-            around = around.exclude(found)
-    return did + done + belonging
+    return Finding.about(events, subjects, belongings.of(actor, filters.about)) if subjects else Finding(events)
 
 
 def filtered(actor: Actor, filters: EventFilters) -> QuerySet[AuditEvent]:
@@ -297,7 +301,7 @@ def filtered(actor: Actor, filters: EventFilters) -> QuerySet[AuditEvent]:
     found = found.filter(**{name: value for name, value in exact.items() if value})
     if subjects := filters.subjects:
         named = Q(actor_id__in=subjects) | Q(object_id__in=subjects)
-        belonging = [part for of_a_kind in belongings.of(actor, filters.about) for part in of_a_kind]
+        belonging = [rows.events() for rows in belongings.of(actor, filters.about)]
         found = found.filter(reduce(or_, belonging, named))
     if filters.actions:
         found = found.filter(action__in=_expanded(filters.actions))

@@ -16,9 +16,11 @@ from uuid import UUID
 
 import psycopg
 
-from audit import selectors
+from audit import selectors, words
 from audit.selectors import EventFilters
 from audit.taxonomy import Event
+from bench import belonging
+from bench.belonging import Named
 from bench.figures import Figure, Goal
 from bench.ground import Ground
 from provenance.actor import Actor
@@ -42,6 +44,7 @@ class Filled:
     actors: list[str]
     objects: list[str]
     runs: list[UUID]
+    named: Named
 
 
 def paging(here: Ground, *, count: int, pages: int) -> list[Figure]:
@@ -101,6 +104,7 @@ def fill(
         actors=[name for (name,) in owner.execute("SELECT id FROM bench_actor ORDER BY n").fetchall()],
         objects=[f"00000000-0000-7000-8000-{number:012x}" for number in range(40_000)],
         runs=[run for (run,) in owner.execute(_SOME_RUNS).fetchall()],
+        named=belonging.fill(owner, workspace),
     )
 
 
@@ -111,13 +115,13 @@ def measure(filled: Filled, *, pages: int = 400, seed: int = 1) -> Measured:
     """
     dice = random.Random(seed)  # noqa: S311  which pages are asked for is no secret
     actor = Actor.system("bench", filled.workspace_id, Permission)
-    kinds = _kinds(filled, dice)
+    kinds = _kinds(filled, actor, dice)
     for name in kinds:  # what a process does once for each month is not what a page costs
-        _page(actor, kinds[name](), dice)
+        _page(actor, kinds[name], dice)
     taken: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(max(1, pages // len(kinds))):
         for name in dice.sample(sorted(kinds), len(kinds)):
-            taken[name].append(_page(actor, kinds[name](), dice))
+            taken[name].append(_page(actor, kinds[name], dice))
     everything = sorted(value for values in taken.values() for value in values)
     return Measured(
         median=statistics.median(everything),
@@ -127,7 +131,11 @@ def measure(filled: Filled, *, pages: int = 400, seed: int = 1) -> Measured:
     )
 
 
-def _kinds(filled: Filled, dice: random.Random) -> dict[str, Callable[[], EventFilters]]:
+def _kinds(filled: Filled, actor: Actor, dice: random.Random) -> dict[str, Callable[[], EventFilters]]:
+    def called(kind: str, some: list[str]) -> EventFilters:
+        _things, found = words.called(actor, f"{kind}:{dice.choice(some)}")
+        return EventFilters(about=found["about"].split(","))
+
     def month() -> dict[str, datetime]:
         since = dice.choice(filled.months)
         return {"since": since, "until": _later(since)}
@@ -153,17 +161,20 @@ def _kinds(filled: Filled, dice: random.Random) -> dict[str, Callable[[], EventF
         "about two things": lambda: EventFilters(
             about=[f"agent:{dice.choice(filled.actors)}", f"tool:{dice.choice(filled.objects)}"]
         ),
+        "by tool": lambda: called("tool", filled.named.tools),
+        "by workflow": lambda: called("workflow", filled.named.workflows),
+        "by agent name": lambda: called("agent", filled.named.agents),
         "nobody": lambda: EventFilters(actor_id="nobody"),
         "what no index knows": lambda: EventFilters(object_type="secret"),
     }
 
 
-def _page(actor: Actor, filters: EventFilters, dice: random.Random) -> float:
-    """Milliseconds of one page; every fourth is a deep one."""
+def _page(actor: Actor, kind: Callable[[], EventFilters], dice: random.Random) -> float:
+    """Milliseconds of one page, with the search for a name; every fourth is a deep one."""
     before = uuid7_floor(datetime.now(UTC) - timedelta(days=dice.randrange(60, 1500))) if dice.random() < 0.25 else None
     began = time.perf_counter()
     with enter(actor.workspace_id):
-        selectors.search_and_count(actor=actor, filters=filters, paging=Paging(before=before), at_most=10_000)
+        selectors.search_and_count(actor=actor, filters=kind(), paging=Paging(before=before), at_most=10_000)
     return (time.perf_counter() - began) * 1000
 
 
@@ -218,20 +229,28 @@ _EVENTS = """
 INSERT INTO audit.event_{part}
   (id, xid, workspace_id, object_type, object_id, rev, op, changed, action, actor_id, actor_type, outcome, risk, run_id,
    kid, mac, body)
-SELECT id, '3'::xid8, workspace, 'agent', object_id, 1, 'update', ARRAY['title'], action, actor, kind, outcome, risk,
+SELECT id, '3'::xid8, workspace, object_type, object_id, 1, 'update', ARRAY['title'], action, actor, kind, outcome, risk,
   run, 'web-1', sha256(id::text::bytea),
   format('{{"action":"%%s","actor":{{"id":"%%s","type":"%%s","via":"session"}},"at":"%%s","changed":["title"],'
     '"context":{{"run_id":"%%s","step":"read-the-terms","request":"req_06bq0000000000000000000000"}},"detail":"%%s",'
-    '"id":"%%s","kid":"web-1","object":{{"id":"%%s","op":"update","rev":1,"type":"agent"}},"on_behalf_of":"",'
+    '"id":"%%s","kid":"web-1","object":{{"id":"%%s","op":"update","rev":1,"type":"%%s"}},"on_behalf_of":"",'
     '"outcome":"%%s","risk":"%%s","state":"%%s","v":1,"workspace":"%%s"}}',
     action, actor, kind, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), run,
-    encode(sha256(actor::bytea), 'hex'), id, object_id, outcome, risk, encode(sha256(action::bytea), 'hex'), workspace)
+    encode(sha256(actor::bytea), 'hex'), id, object_id, object_type, outcome, risk,
+    encode(sha256(action::bytea), 'hex'), workspace)
 FROM (
-  SELECT at, action.action, action.risk, actor.id AS actor, actor.kind,
+  SELECT at, action.action, action.risk, actor.id AS actor, actor.kind, about.type AS object_type,
     (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(dice, 1, 3) || '8'
       || substr(dice, 4, 15))::uuid AS id,
     CASE WHEN toss[1] < 0.8 THEN %(workspace)s::uuid ELSE md5('workspace' || floor(toss[1] * 95))::uuid END AS workspace,
-    '00000000-0000-7000-8000-' || lpad(to_hex(floor(power(toss[2], 2) * 40000)::bigint), 12, '0') AS object_id,
+    CASE about.type
+      WHEN 'agent' THEN '00000000-0000-7000-8000-' || lpad(to_hex(floor(power(toss[2], 2) * 40000)::bigint), 12, '0')
+      -- Of twelve events in a row three are one call's; its id is of the time of the first, as a run's.
+      ELSE (lpad(to_hex((extract(epoch FROM %(begin)s::timestamptz
+        + make_interval(secs => thrown.n / 12 * 12 * %(step)s::float8)) * 1000)::bigint), 12, '0')
+        || CASE about.type WHEN 'tool_call' THEN '7000' ELSE '7001' END
+        || substr(md5('call' || ((%(first)s::bigint + thrown.n) / 12)), 1, 16))::uuid::text
+    END AS object_id,
     CASE WHEN toss[3] < 0.86 THEN 'success' WHEN toss[3] < 0.94 THEN 'pending' WHEN toss[3] < 0.97 THEN 'failure'
       WHEN toss[3] < 0.999 THEN 'blocked' ELSE 'unknown' END AS outcome,
     -- Six events in a row are one run's; its id is of the time of the first.
@@ -240,9 +259,11 @@ FROM (
       || substr(md5('run' || ((%(first)s::bigint + thrown.n) / 6)), 1, 16))::uuid END AS run
   FROM (
     SELECT n, %(begin)s::timestamptz + make_interval(secs => n * %(step)s::float8) AS at, md5('dice' || (%(first)s::bigint + n)) AS dice,
-      ARRAY[random(), random(), random(), random(), random(), random()] AS toss
+      ARRAY[random(), random(), random(), random(), random(), random(), random()] AS toss
     FROM generate_series(0, %(count)s::bigint - 1) AS n
   ) AS thrown
+  CROSS JOIN LATERAL (SELECT CASE WHEN toss[7] < 0.25 THEN 'tool_call' WHEN toss[7] < 0.27 THEN 'approval' ELSE 'agent' END)
+    AS about (type)
   JOIN bench_actor AS actor ON actor.n = floor(power(toss[5], 3) * 250)
   JOIN bench_action AS action ON action.n = floor(power(toss[6], 3) * (SELECT count(*) FROM bench_action))
 ) AS made

@@ -5,7 +5,6 @@ from typing import Any
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Cast
 
 from audit.governed import Governed
 from gateway import schemas
@@ -215,6 +214,14 @@ class ToolCall(TenantModel):
         indexes = [
             models.Index(fields=["workspace_id", "run_id"], name="gateway_call_run"),
             models.Index(fields=["workspace_id", "agent_id", "created_at"], name="gateway_call_agent"),
-            # For a search of the log: the calls of a tool, and whether what an event is about is one of them.
-            models.Index("workspace_id", "tool_id", Cast("id", models.TextField()), name="gateway_call_tool"),
+            # For a search of the log: calls of a tool, approvals of them and of an agent's, and whether an event is of one.
+            models.Index(fields=["workspace_id", "tool_id", "id"], name="gateway_call_tool"),
+            *(
+                models.Index(
+                    fields=["workspace_id", f"{of}_id", "approval_id"],
+                    condition=Q(approval_id__isnull=False),
+                    name=f"gateway_call_{of}_asked",
+                )
+                for of in ("tool", "agent")
+            ),
         ]

@@ -3,7 +3,6 @@
 import audit.governed
 import django.contrib.postgres.fields
 import django.db.models.deletion
-import django.db.models.functions.comparison
 import provenance.db
 import provenance.ids
 from django.db import migrations, models
@@ -117,7 +116,7 @@ class Migration(migrations.Migration):
                 ('finished_at', models.DateTimeField(null=True)),
             ],
             options={
-                'indexes': [models.Index(fields=['workspace_id', 'run_id'], name='gateway_call_run'), models.Index(fields=['workspace_id', 'agent_id', 'created_at'], name='gateway_call_agent'), models.Index('workspace_id', 'tool_id', django.db.models.functions.comparison.Cast('id', models.TextField()), name='gateway_call_tool')],
+                'indexes': [models.Index(fields=['workspace_id', 'run_id'], name='gateway_call_run'), models.Index(fields=['workspace_id', 'agent_id', 'created_at'], name='gateway_call_agent'), models.Index(fields=['workspace_id', 'tool_id', 'id'], name='gateway_call_tool'), models.Index(condition=models.Q(('approval_id__isnull', False)), fields=['workspace_id', 'tool_id', 'approval_id'], name='gateway_call_tool_asked'), models.Index(condition=models.Q(('approval_id__isnull', False)), fields=['workspace_id', 'agent_id', 'approval_id'], name='gateway_call_agent_asked')],
                 'constraints': [models.CheckConstraint(condition=models.Q(('state__in', ['admitted', 'blocked', 'awaiting_approval', 'started', 'succeeded', 'failed', 'indeterminate'])), name='gateway_call_state'), models.UniqueConstraint(condition=models.Q(('approval_id__isnull', False), ('state__in', ['started', 'succeeded', 'failed', 'indeterminate'])), fields=('workspace_id', 'approval_id'), name='gateway_call_approval_once')],
             },
         ),

@@ -1,9 +1,13 @@
 """The log is searched for a tool or an agent: its calls and the decisions on them are found, which have ids of their own."""
 
+from dataclasses import replace
+
 import pytest
 
-from audit import names, selectors
+from audit import belongings, finding, names, selectors
 from audit.selectors import EventFilters
+from audit.services import Target, record
+from audit.taxonomy import Event
 from gateway.contract import CallState
 from provenance.api import Paging
 from provenance.db import enter
@@ -13,6 +17,14 @@ from tests.gateway.approving import approve, asked
 
 GIVEN = "agent.tool_granted"
 WHOLE_CALL = ["approval.approved", "approval.consumed", "approval.requested", "mcp.tool_called", "mcp.tool_requested"]
+
+
+@pytest.fixture(autouse=True, params=["few", "many"])
+def _rows(request, monkeypatch):
+    """What is found is the same whether the rows are looked up or, being too many, the events are asked."""
+    if request.param == "many":
+        monkeypatch.setattr(belongings, "MANY", 0)
+        monkeypatch.setattr(finding, "AT_ONCE", 2)
 
 
 def found(world, name, **filters):
@@ -63,3 +75,40 @@ def test_another_tool_leads_to_none_of_it(world, changed):
     events = found(world, "erp.getTerms")
     assert GIVEN in {event.action for event in events}
     assert {event.action for event in events}.isdisjoint(WHOLE_CALL)
+
+
+def test_an_event_of_a_call_without_an_id_is_none_of_it_and_breaks_nothing(world, changed):
+    before = found(world, "erp.setTerms")
+    with enter(world.workspace.id):
+        record(actor=world.admin, event=Event.MCP_TOOL_CALLED, target=Target("tool_call", "erp.setTerms"))
+    assert [event.pk for event in found(world, "erp.setTerms")] == [event.pk for event in before]
+
+
+def test_a_search_that_stopped_for_lack_of_time_goes_on_where_it_stopped(world, changed):
+    whole = [event.pk for event in found(world, "erp.setTerms")]
+    seen, paging = [], Paging(limit=3)
+    with enter(world.workspace.id):
+        (tool,) = names.find(world.admin, "erp.setTerms")
+        wanted = EventFilters(about=tool.keys)
+        for _ in range(200):
+            rows, cursor = selectors.search(actor=world.admin, filters=wanted, paging=paging, patience_seconds=0)
+            seen += [row.event.pk for row in rows]
+            if cursor is None:
+                break
+            paging = replace(Paging.of_cursor(cursor), limit=3)
+    assert cursor is None
+    assert seen == whole
+
+
+def test_the_count_beside_a_page_is_the_count_of_all(world, changed, monkeypatch):
+    # Also on a machine that is busy.
+    monkeypatch.setattr(selectors, "PATIENCE_SECONDS", 60)
+    with enter(world.workspace.id):
+        (agent,) = names.find(world.admin, "ledger")
+        wanted = EventFilters(about=agent.keys)
+        number = selectors.filtered(world.admin, wanted).count()
+        for limit in (1, number - 1, number, number + 1):
+            _, _, count = selectors.search_and_count(
+                actor=world.admin, filters=wanted, paging=Paging(limit=limit), at_most=1000
+            )
+            assert count == selectors.Count(number, is_more=False)

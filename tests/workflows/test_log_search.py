@@ -2,7 +2,7 @@
 
 import pytest
 
-from audit import names, selectors
+from audit import belongings, finding, names, selectors
 from audit.selectors import EventFilters
 from provenance.api import Paging
 from provenance.db import enter
@@ -16,6 +16,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _silent(monkeypatch):
     monkeypatch.setattr(doorbell, "ring", lambda *_bell: True)
+
+
+@pytest.fixture(autouse=True, params=["few", "many"])
+def _rows(request, monkeypatch):
+    """What is found is the same whether the rows are looked up or, being too many, the events are asked."""
+    if request.param == "many":
+        monkeypatch.setattr(belongings, "MANY", 0)
+        monkeypatch.setattr(finding, "AT_ONCE", 2)
 
 
 def found(actor, *names_of_workflows):
