@@ -41,7 +41,7 @@ class EventSearchForm(forms.Form):
         required=False,
         max_length=60,
         label="Event",
-        widget=forms.TextInput(attrs={"placeholder": "run.failed, or run"}),
+        widget=forms.TextInput(attrs={"placeholder": "run.failed, run, or failed"}),
     )
     actor_type = forms.ChoiceField(required=False, label="Who", choices=_choices("Anyone", ActorKind))
     actor_id = forms.CharField(required=False, max_length=100, label="Actor id")
@@ -77,10 +77,10 @@ class EventSearchForm(forms.Form):
         return "Chosen time" if self.data.get("since") or self.data.get("until") else "All time"
 
     def clean_action(self) -> str:
-        """A type or a domain that the taxonomy knows; a typo must not look like silence."""
+        """A type that the taxonomy knows, or either part of one; a typo must not look like silence."""
         action: str = self.cleaned_data["action"].strip()
-        if action and action not in {name for event in Event for name in (event.value, event.domain)}:
-            raise ValidationError(f"There is no event or domain {action!r}.")
+        if action and action not in {name for event in Event for name in (event.value, event.domain, event.verb)}:
+            raise ValidationError(f"There is no event {action!r}, and none whose name begins or ends so.")
         return action
 
     def clean_actor_id(self) -> str:

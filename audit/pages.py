@@ -280,7 +280,10 @@ def _with_added(request: PageRequest, form: EventSearchForm) -> HttpResponse:
         return redirect("audit:event", request.workspace.slug, sought)
     spelled = understood(text)
     things, filters = ([], spelled) if spelled else called(request.actor, text)
-    if filters := filters or ({} if things else one_by_one(request.actor, text)):
+    rest = ""
+    if not filters and not things:
+        filters, rest = one_by_one(request.actor, text)
+    if filters and not rest:
         query = _query(request, add="", cursor="", at="", **filters)
         return redirect(f"{reverse('audit:events', args=[request.workspace.slug])}?{query}")
     context = {
@@ -288,11 +291,15 @@ def _with_added(request: PageRequest, form: EventSearchForm) -> HttpResponse:
         "pills": form.pills(request.GET),
         "seal": seal_of(request.actor),
         "typed": text,
+        "rest": rest if filters else "",
         "too_many": [(thing, _query(request, add="", about=thing.key)) for thing in things[:MOST_SUGGESTED]],
         "number": len(things),
         "kinds": [f"{kind}s" for kind in names.kinds()],
         "kept": form.kept(),
-        "alike": [(event, _query(request, add="", action=event.value)) for event in named_like(text)[:MOST_SUGGESTED]],
+        "alike": [
+            (event, _query(request, add="", **{**filters, "action": event.value}))
+            for event in named_like(rest or text)[:MOST_SUGGESTED]
+        ],
     }
     return render(request, "audit/events.html", context, status=Invalid.status)
 

@@ -38,7 +38,7 @@ _SHORT_PREFIXES = {"run": "R", "approval": "AP", "approval_request": "AP", "audi
 class EventFilters:
     """What to look for; everything that is given must hold. Times are of the event's id, `until` excluded.
 
-    `about`: things as `kind:id`; events that any of them did, that were done to it, or to what belongs to it. `before`: events with a smaller id alone, so that what a screen showed can be named. `actions` names types (`run.failed`) or whole domains (`run`). `risk` finds that class and every worse one.
+    `about`: things as `kind:id`; events that any of them did, that were done to it, or to what belongs to it. `before`: events with a smaller id alone, so that what a screen showed can be named. `actions` names types (`run.failed`), whole domains (`run`), or what happened in any (`approved`). `risk` finds that class and every worse one.
     """
 
     since: datetime | None = None
@@ -317,9 +317,9 @@ def filtered(actor: Actor, filters: EventFilters) -> QuerySet[AuditEvent]:
 
 
 def _expanded(actions: Sequence[str]) -> list[str]:
-    """Domains replaced by their events. A prefix search would not be leakproof, and slow under row security (T14)."""
+    """Parts of types replaced by the types. A prefix search would not be leakproof, and slow under row security (T14)."""
     wanted = set(actions)
-    return sorted({event.value for event in Event if event.domain in wanted} | wanted)
+    return sorted({event.value for event in Event if {event.domain, event.verb} & wanted} | wanted)
 
 
 def _with_facts(actor: Actor, events: Iterable[AuditEvent]) -> list[EventRow]:

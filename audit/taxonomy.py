@@ -34,6 +34,11 @@ class Event(StrEnum):
         """What it is about, for example `agent`."""
         return self.value.partition(".")[0]
 
+    @property
+    def verb(self) -> str:
+        """What happened, in a word: `suspended`, and of `mcp.tool_called` it is `called`."""
+        return self.value.replace("_", ".").rpartition(".")[2]
+
     AGENT_CREATED = "agent.created", Risk.MEDIUM, "An agent was registered."
     AGENT_UPDATED = "agent.updated", Risk.MEDIUM, "An agent's title, status or current version was changed."
     AGENT_VERSION_PUBLISHED = (

@@ -74,7 +74,7 @@ class Pill:
 
 
 def understood(text: str) -> dict[str, str]:
-    """The filters that a text spells: `run.failed`, `run failed`, `run_01…`, `high`, `refused`, `actor:01a2…`, `2026-11-30`.
+    """The filters that a text spells: `run.failed`, `run failed`, `approved`, `run_01…`, `high`, `refused`, `2026-11-30`.
 
     Empty for anything else.
     """
@@ -123,6 +123,8 @@ def _spelled(text: str) -> tuple[str, str] | None:
     }
     if text.lower() in known:
         return known[text.lower()]
+    if text.lower() in {event.verb for event in Event}:
+        return _type_of_words(text) or ("action", text.lower())
     return ("run", text) if text.startswith("run_") else _of_id(text, "object_id")
 
 
@@ -160,15 +162,15 @@ def called(actor: Actor, text: str) -> tuple[list[Thing], dict[str, str]]:
     return things, {"about": ",".join(thing.key for thing in things)} if 0 < len(things) <= MOST_FOUND else {}
 
 
-def one_by_one(actor: Actor, text: str) -> dict[str, str]:
-    """The filters of a text that is several of them in a row: `ledger-ops refused 2026-11-30`. Empty unless all of it is.
+def one_by_one(actor: Actor, text: str) -> tuple[dict[str, str], str]:
+    """The filters of a text that is several of them in a row, such as `Maya approved 2026-11-30`, and from where on it is none.
 
     Words that belong together are tried together first. A word that only one type of event has stands for that.
     """
     found: dict[str, str] = {}
     words = text.split()
     if len(words) > _MOST_WORDS:
-        return {}
+        return {}, text
     while words:
         for count in range(min(len(words), _LONGEST_NAME), 0, -1):
             part = " ".join(words[:count])
@@ -176,10 +178,10 @@ def one_by_one(actor: Actor, text: str) -> dict[str, str]:
             if more:
                 break
         if not more or found.keys() & more.keys():
-            return {}
+            return found, " ".join(words)
         found |= more
         words = words[count:]
-    return found
+    return found, ""
 
 
 def in_words(actor: Actor, described: Mapping[str, Any]) -> list[Pill]:
