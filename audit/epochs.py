@@ -40,8 +40,8 @@ class LogName:
             return None
         rest = origin.removeprefix(f"{installation}/")
         found = _EPOCH.search(rest)
-        name, epoch = (rest[: found.start()], int(found[1])) if found else (rest, 1)
         try:
+            name, epoch = (rest[: found.start()], int(found[1])) if found else (rest, 1)
             return cls(None if name == "instance" else UUID(name), epoch)
         except ValueError:
             return None
@@ -77,7 +77,7 @@ class OwnTree(Tree):
     def leaves(self, log_id: int, first: int, end: int) -> list[bytes]:
         """The leaf hashes from `first` up to `end`."""
         rows = self.execute(
-            "SELECT hash FROM audit.leaf WHERE log_id = %s AND idx >= %s AND idx < %s ORDER BY idx",
+            "SELECT COALESCE(hash, '') FROM audit.leaf WHERE log_id = %s AND idx >= %s AND idx < %s ORDER BY idx",
             [log_id, first, end],
         )
         if len(rows) != end - first:
@@ -86,7 +86,8 @@ class OwnTree(Tree):
 
     def _tile(self, log_id: int, height: int, number: int) -> bytes:
         rows = self.execute(
-            "SELECT data FROM audit.tile WHERE log_id = %s AND level = %s AND n = %s", [log_id, height, number]
+            "SELECT data FROM audit.tile WHERE log_id = %s AND level = %s AND n = %s AND octet_length(data) = 8192",
+            [log_id, height, number],
         )
         if not rows:
             raise LookupError(f"tile {height}/{number} of log {log_id} is missing")
@@ -247,5 +248,6 @@ def first_event(connection: psycopg.Connection[Any], workspace_id: UUID | None) 
     rows = connection.execute(
         f"{_LOGS} WHERE log.workspace_id IS NOT DISTINCT FROM %s ORDER BY log.epoch", [workspace_id]
     )
-    *_log, event_id = (found := rows.fetchall()[-1])[:6]
-    return StoredEvent(*found[5:]) if event_id is not None else None
+    # Somebody may have taken away the log itself.
+    newest = next(reversed(rows.fetchall()), None)
+    return StoredEvent(*newest[5:]) if newest and newest[5] is not None else None

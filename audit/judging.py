@@ -54,6 +54,8 @@ def checkpoint_entry(text: str) -> bytes:
 
 def flaw(event: StoredEvent, keys: KeyRing) -> str:
     """What is wrong with an event, in a few words; empty when it is genuine and its columns say what was signed."""
+    if not event.body or not event.mac:
+        return "it has no text or no signature"
     key = keys.key(event.kid, event.workspace_id)
     if key is None:
         return f"no key {event.kid} is known"

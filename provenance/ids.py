@@ -14,6 +14,8 @@ _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
 _LENGTH = 26
 _SHORT = re.compile(rf"[A-Z]{{1,2}}-[{_ALPHABET.upper()}]{{5}}")
 
+_LAST_MILLISECOND = 253_402_300_799_000
+
 _lock = threading.Lock()
 _last = 0
 
@@ -37,8 +39,8 @@ def uuid7_floor(at: datetime) -> UUID:
 
 
 def uuid7_time(value: UUID) -> datetime:
-    """When that UUIDv7 was made, to the millisecond."""
-    return datetime.fromtimestamp((value.int >> 80) / 1000, UTC)
+    """When that UUIDv7 was made, to the millisecond; no later than Python can say."""
+    return datetime.fromtimestamp(min(value.int >> 80, _LAST_MILLISECOND) / 1000, UTC)
 
 
 def public_id(prefix: str, value: UUID) -> str:

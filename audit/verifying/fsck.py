@@ -188,11 +188,13 @@ SELECT id, workspace_id, origin, (SELECT count(*) FROM audit.leaf WHERE log_id =
 ORDER BY workspace_id NULLS FIRST, epoch
 """
 _LEAVES = """
-COPY (SELECT idx, hash FROM audit.leaf WHERE log_id = {log} AND idx >= {start} AND idx < {end} ORDER BY idx)
+COPY (SELECT idx, COALESCE(hash, '') FROM audit.leaf WHERE log_id = {log} AND idx >= {start} AND idx < {end} ORDER BY idx)
 TO STDOUT (FORMAT binary)
 """
-_CHECKPOINTS = "SELECT size, note, frontier FROM audit.checkpoint WHERE log_id = %s ORDER BY size"
-_TILES = "SELECT n, data FROM audit.tile WHERE log_id = %s AND level = %s AND n = ANY (%s)"
+_CHECKPOINTS = (
+    "SELECT size, COALESCE(note, ''), COALESCE(frontier, '') FROM audit.checkpoint WHERE log_id = %s ORDER BY size"
+)
+_TILES = "SELECT n, COALESCE(data, '') FROM audit.tile WHERE log_id = %s AND level = %s AND n = ANY (%s)"
 _ORPHANS = """
 SELECT origin, idx, event_id FROM audit.leaf JOIN audit.log ON log.id = log_id
 WHERE NOT EXISTS (SELECT FROM audit.event WHERE event.id = leaf.event_id) AND event_id IS NOT NULL ORDER BY log_id, idx

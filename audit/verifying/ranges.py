@@ -6,6 +6,7 @@ against the signed roots. Rows never leave the process that read them.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +20,7 @@ from audit.clocks import CLOCK_TOLERANCE
 from audit.glance import Glance, leaf_of
 from audit.judging import CHECKPOINT_PREFIX, COLUMNS, StoredEvent, checkpoint_entry, flaw
 from audit.merkle import HASH_BYTES, PlacedNode, leaf_hash, subtrees
-from audit.notes import BadNote, Checkpoint, opened, parse_vkey, signed_note
+from audit.notes import AnyVerifier, BadNote, Checkpoint, opened, parse_vkey, signed_note
 from audit.sealing.growth import TILE_WIDTH
 from audit.signing import KeyRing
 from audit.verifying.expired_months import expired_leaves
@@ -87,9 +88,28 @@ class Leaves:
     ids: list[str]
 
 
+def reachable(connection: psycopg.Connection[Any], log_id: int, first: int, size: int) -> int:
+    """Up to the first missing leaf, at most: a checkpoint that speaks of many more would keep us busy for ever."""
+    ((leaves,),) = connection.execute(_LEAVES_FROM, [log_id, first, size]).fetchall()
+    return min(size, first + int(leaves) + 1)
+
+
 def check(connection: psycopg.Connection[Any], keys: KeyRing, wanted: Range) -> Checked:
-    """Read the range and judge it."""
+    """Read the range and judge it. That it cannot be read is a flaw like others, and hides none."""
     found = Checked(wanted)
+    try:
+        _check(connection, keys, found)
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as problem:
+        words = f"up to {wanted.end} something is stored that cannot be read: {problem}"
+        place = min((each.index for each in found.flaws), default=wanted.first)
+        found.flaws.append(Flaw(place, "unreadable", words))
+    found.flaws.sort(key=lambda each: each.index)
+    del found.flaws[MOST_FLAWS:]
+    return found
+
+
+def _check(connection: psycopg.Connection[Any], keys: KeyRing, found: Checked) -> None:
+    wanted = found.range
     leaves = read_leaves(connection, wanted, found)
     check_events(connection, keys, leaves, found)
     if wanted.workspace_id is None:
@@ -107,9 +127,6 @@ def check(connection: psycopg.Connection[Any], keys: KeyRing, wanted: Range) -> 
             ((level, index), levels[level][index - (wanted.start >> level)])
             for level, index in subtrees(wanted.start, size)
         ]
-    found.flaws.sort(key=lambda each: each.index)
-    del found.flaws[MOST_FLAWS:]
-    return found
 
 
 def read_leaves(connection: psycopg.Connection[Any], wanted: Range, found: Checked) -> Leaves:
@@ -285,7 +302,7 @@ def _check_tiles(connection: psycopg.Connection[Any], leaves: Leaves, found: Che
 def _check_checkpoints(connection: psycopg.Connection[Any], leaves: Leaves, found: Checked) -> None:
     """The signed checkpoints in the range: by this log's key, and each of a workspace in the log of logs."""
     wanted, newest, seen_to = found.range, "", 0
-    keys = [parse_vkey(vkey) for vkey in wanted.vkeys]
+    keys = _keys(wanted.vkeys)
     rows = connection.execute(_CHECKPOINTS, [wanted.log_id, wanted.first, wanted.end]).fetchall()
     noted: dict[int, set[bytes]] = {}
     if wanted.workspace_id is not None:
@@ -316,6 +333,13 @@ def _noted_wrongly(at: datetime, newest: str) -> str:
     return f"is noted for {at:%Y-%m-%d %H:%M:%S} UTC" if at > datetime.now(UTC) + 2 * CLOCK_TOLERANCE else ""
 
 
+def _keys(vkeys: Sequence[str]) -> list[AnyVerifier]:
+    """None where somebody gave the log a name that no key has: its checkpoints then do not verify."""
+    with suppress(BadNote):
+        return [parse_vkey(vkey) for vkey in vkeys]
+    return []
+
+
 def _levels(hashes: Sequence[bytes]) -> list[Sequence[bytes]]:
     """Every whole node over these leaves, level by level."""
     sha256 = hashlib.sha256
@@ -327,15 +351,19 @@ def _levels(hashes: Sequence[bytes]) -> list[Sequence[bytes]]:
 
 
 _LEAVES = """
-SELECT idx, hash, event_id::text FROM audit.leaf
+SELECT idx, COALESCE(hash, ''), event_id::text FROM audit.leaf
 WHERE log_id = %(log)s AND idx >= %(start)s AND idx < %(end)s ORDER BY idx
 """
 _EVENTS = f"SELECT {glance.COLUMNS} FROM audit.event WHERE {{log}} AND id {{which}}"  # noqa: S608  composed of constants
 _ONE = f"SELECT {COLUMNS} FROM audit.event WHERE id = %s"  # noqa: S608  composed of constants
-_NOTED = "SELECT instance_idx, note FROM audit.checkpoint WHERE instance_idx >= %s AND instance_idx < %s"
-_TILES = "SELECT n, data FROM audit.tile WHERE log_id = %s AND level = 0 AND n >= %s AND n < %s"
+_LEAVES_FROM = "SELECT count(*) FROM audit.leaf WHERE log_id = %s AND idx >= %s AND idx < %s"
+_NOTED = "SELECT instance_idx, COALESCE(note, '') FROM audit.checkpoint WHERE instance_idx >= %s AND instance_idx < %s"
+_TILES = "SELECT n, COALESCE(data, '') FROM audit.tile WHERE log_id = %s AND level = 0 AND n >= %s AND n < %s"
 _CHECKPOINTS = """
-SELECT size, note, signatures, instance_idx, GREATEST(LEAST(at, '9000-01-01'), '2000-01-01') FROM audit.checkpoint
+SELECT size, COALESCE(note, ''), signatures, instance_idx, GREATEST(LEAST(at, '9000-01-01'), '2000-01-01')
+FROM audit.checkpoint
 WHERE log_id = %s AND size > %s AND size <= %s AND signatures IS NOT NULL ORDER BY size
 """
-_LEAVES_AT = "SELECT idx, hash FROM audit.leaf WHERE log_id = ANY (%s) AND idx = ANY (%s) AND event_id IS NULL"
+_LEAVES_AT = """
+SELECT idx, COALESCE(hash, '') FROM audit.leaf WHERE log_id = ANY (%s) AND idx = ANY (%s) AND event_id IS NULL
+"""

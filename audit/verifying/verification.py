@@ -8,7 +8,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -23,7 +23,7 @@ from audit.signing import KeyRing
 from audit.verifying.histories import broken
 from audit.verifying.indexes import untrue
 from audit.verifying.key_register import ends_in, held_against
-from audit.verifying.ranges import ALIGNED_TO, MOST_FLAWS, RANGE_LEAVES, Checked, Flaw, Range, check
+from audit.verifying.ranges import ALIGNED_TO, MOST_FLAWS, RANGE_LEAVES, Checked, Flaw, Range, check, reachable
 from audit.verifying.stored_details import changed_functions, stray_details
 from audit.verifying.strays import misplaced, outside
 from provenance.ids import uuid7_time
@@ -127,7 +127,7 @@ class Verification:
         started, report = time.monotonic(), Report()
         with self.connect() as connection:
             connection.autocommit = True
-            logs = [log for log in self.logs(connection) if _is_wanted(log, wanted)]
+            logs = [_reachable(connection, log, wanted) for log in self.logs(connection) if _is_wanted(log, wanted)]
             register = held_against(connection, self.keys, self.signer.keys)
             report.problems += register.problems
             report.problems += changed_functions(connection)
@@ -404,6 +404,11 @@ def _name(workspace_id: UUID | None) -> str:
 
 def _is_wanted(log: _Log, wanted: Wanted) -> bool:
     return wanted.only is None or wanted.only.workspace_id == log.workspace_id
+
+
+def _reachable(connection: psycopg.Connection[Any], log: _Log, wanted: Wanted) -> _Log:
+    first = wanted.verified.get(log.origin, (wanted.first, b""))[0]
+    return replace(log, size=reachable(connection, log.id, min(first, log.size), log.size))
 
 
 def _of_break(one: Break) -> str:

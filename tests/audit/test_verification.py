@@ -73,6 +73,20 @@ TAMPERED = [
     ("UPDATE audit.checkpoint SET instance_idx = 5 WHERE {ours} AND size = 303", (302, "instance"), True),
     ("UPDATE audit.leaf SET event_id = NULL WHERE {ours} AND idx = 7", (7, "leaf"), True),
     (
+        "UPDATE audit.leaf SET event_id = 'ffffffff-ffff-7fff-bfff-ffffffffffff' WHERE {ours} AND idx = 7",
+        (7, "event_missing"),
+        True,
+    ),
+    (
+        (
+            "INSERT INTO audit.checkpoint (log_id, size, note, signatures, frontier)"
+            " SELECT log_id, 9000000000000000000, note, signatures, frontier FROM audit.checkpoint"
+            " WHERE {ours} AND size = 303"
+        ),
+        (303, "leaf_missing"),
+        True,
+    ),
+    (
         "UPDATE audit.leaf SET event_id = overlay(event_id::text placing '0140' from 1 for 4)::uuid WHERE {ours} AND idx = 7",
         (7, "event_missing"),
         True,
@@ -100,6 +114,55 @@ def test_what_an_administrator_changes_is_found_at_its_index(anchor, change, wan
     assert wanted in flaws(report), report
     assert min(flaws(report))[0] == wanted[0], "nothing before it is blamed"
     assert bool(fsck()) == seen_by_fsck
+
+
+NOTHING = [
+    ("audit.event", "mac", "id = '{e7}'", (7, "leaf")),
+    ("audit.event", "body", "id = '{e7}'", (7, "leaf")),
+    ("audit.leaf", "hash", f"{OURS} AND idx = 7", (7, "leaf")),
+    ("audit.tile", "data", OURS, (0, "tile")),
+    ("audit.checkpoint", "note", f"{OURS} AND size = 303", (302, "checkpoint")),
+]
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "where", "wanted"), NOTHING, ids=[f"{table}.{column}" for table, column, *_rest in NOTHING]
+)
+def test_nothing_where_something_must_be_is_found_at_its_index(anchor, table, column, where, wanted):
+    """Whoever owns a table can take NOT NULL away."""
+    tell(WORKSPACE, 303)
+    seal(anchor)
+    where = where.format(e7=sealing.leaves(WORKSPACE)[7][1])
+    with databases.admin() as owner:
+        owner.execute(f"ALTER TABLE {table} ALTER {column} DROP NOT NULL")
+        try:
+            assert sealing.tamper(f"UPDATE {table} SET {column} = NULL WHERE {where}")
+            report, defects = verify(anchor), fsck()
+        finally:
+            sealing.tamper(f"DELETE FROM {table} WHERE {column} IS NULL")
+            owner.execute(f"ALTER TABLE {table} ALTER {column} SET NOT NULL")
+    assert flaws(report)[0] == wanted
+    assert bool(defects) == (table != "audit.event")
+
+
+@pytest.mark.parametrize("origin", ["", "log.test/another", f"{ORIGIN}/e{'9' * 5000}"])
+def test_a_log_that_was_given_another_name_is_missed_under_its_own(anchor, origin):
+    tell(WORKSPACE, 3)
+    seal(anchor)
+    sealing.tamper("UPDATE audit.log SET origin = %s WHERE origin = %s", origin, ORIGIN)
+    report = verify(anchor)
+    assert flaws(report, origin)[0] == (2, "checkpoint")
+    gone = f"{ORIGIN} is not in the database, and 3 entries of it were published"
+    assert report.problems == [f"The database does not continue what was published: the log {gone}"]
+
+
+def test_a_log_that_was_taken_away_is_missed_and_what_it_held_is_named(anchor):
+    tell(WORKSPACE, 3)
+    seal(anchor)
+    sealing.tamper("DELETE FROM audit.log WHERE origin = %s", ORIGIN)
+    report = verify(anchor)
+    assert any(f"the log {ORIGIN} is not in the database" in problem for problem in report.problems)
+    assert any(problem.startswith("3 leaves are of the log") for problem in report.problems)
 
 
 @pytest.mark.usefixtures("drop_months")
