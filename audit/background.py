@@ -31,7 +31,7 @@ from audit.taxonomy import Event
 from provenance import crypto
 from provenance.actor import Actor, ActorKind
 from provenance.api import found
-from provenance.db import database_now, enter, service, workspace_of
+from provenance.db import ask, database_now, enter, service, workspace_of
 from provenance.errors import Conflict, PermissionDenied, ProvenanceError
 from provenance.permissions import Permission
 
@@ -160,10 +160,7 @@ def build(workspace_id: UUID, export_id: UUID) -> None:
 
 def sweep(_now: datetime) -> None:
     """Ring again for what nobody is at work on, and let go of what has lain long enough."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT workspace_id, export_id FROM public.audit_exports_due()")
-        due = cursor.fetchall()
-    for workspace_id, export_id in due:
+    for workspace_id, export_id in ask("SELECT workspace_id, export_id FROM public.audit_exports_due()"):
         with enter(workspace_id):
             export = Export.objects.for_workspace(workspace_id).select_for_update().filter(pk=export_id).first()
             if export is None:

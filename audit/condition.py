@@ -6,13 +6,11 @@ For pages, probes and the watch of the leading worker. Says nothing of any works
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
-
-from django.db import connection
 
 from audit.hindrances import SENTENCES
 from provenance.actor import Actor
+from provenance.db import ask
 from provenance.ids import uuid7_time
 from provenance.permissions import Permission
 
@@ -99,12 +97,12 @@ class Condition:
 
 def condition() -> Condition:
     """The state of this moment."""
-    ((now, hindrance, leased_until, waiting, sealed_at, unsigned_since),) = _rows(
+    ((now, hindrance, leased_until, waiting, sealed_at, unsigned_since),) = ask(
         "SELECT clock_timestamp(), audit.hindrance(true), * FROM audit.sealing()"
     )
     known = [
         Subject(*row)
-        for row in _rows("SELECT subject, place, problem, since, at, size FROM audit.status ORDER BY subject")
+        for row in ask("SELECT subject, place, problem, since, at, size FROM audit.status ORDER BY subject")
     ]
     sealer = next((one for one in known if one.name == SEALER), None)
     # Until a sealer has worked here for the first time, its lease is at the beginning of time.
@@ -142,9 +140,3 @@ _LOG_SAYS_WHY = "the sealer's log says why."
 
 def _minute(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC"
-
-
-def _rows(statement: str) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-        return list(cursor.fetchall())

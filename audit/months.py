@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
-from django.db import connection
-
+from provenance.db import ask
 from provenance.ids import uuid7_floor
 
 _FASTEST_GROWTH = 4
@@ -69,10 +68,7 @@ class Walk:
 
 def month_floors() -> list[UUID]:
     """The smallest id of each month that the log has, the newest month first."""
-    with connection.cursor() as cursor:
-        cursor.execute(_MONTHS)
-        names = [name for (name,) in cursor.fetchall()]
-    return [uuid7_floor(datetime.strptime(name, "event_%Y_%m").replace(tzinfo=UTC)) for name in names]
+    return [uuid7_floor(datetime.strptime(name, "event_%Y_%m").replace(tzinfo=UTC)) for (name,) in ask(_MONTHS)]
 
 
 _MONTHS = """

@@ -204,11 +204,6 @@ SELECT log.id, newest.at FROM audit.log AS log CROSS JOIN LATERAL (
 
 def django_tree() -> Tree:
     """Over Django's own connection, in whatever scope and role it has."""
-    from django.db import connection  # noqa: PLC0415  commands use the rest of this module without Django's ORM
+    from provenance.db import ask  # noqa: PLC0415  commands use the rest of this module without Django's ORM
 
-    def execute(statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        with connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return list(cursor.fetchall())
-
-    return Tree(execute)
+    return Tree(ask)

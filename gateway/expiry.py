@@ -4,10 +4,8 @@ from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
 
-from django.db import connection
-
 from gateway import services
-from provenance.db import enter
+from provenance.db import ask, enter
 
 BATCH = 200
 
@@ -34,6 +32,4 @@ def close_ended(now: datetime) -> int:
 
 def _ended(now: datetime) -> list[tuple[UUID, UUID]]:
     """(workspace, grant) of every workspace: a definer function looks before any workspace is in scope (T09)."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT * FROM gateway_ended_grants(%s, %s)", [now, BATCH])
-        return list(cursor.fetchall())
+    return ask("SELECT * FROM gateway_ended_grants(%s, %s)", [now, BATCH])

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from django.db import connection
+from provenance.db import ask
 
 EXPECTED_FILE = Path(__file__).with_name("walls.txt")
 OF_THE_CLUSTER = ("right of PUBLIC on a large object", "right of PUBLIC on system object")
@@ -24,9 +24,7 @@ _TEMPLATE_MONTH = "_YYYY_MM"
 
 def found() -> set[str]:
     """The lines of the database of this connection. Reads the catalog and `audit.key`, and needs no scope."""
-    with connection.cursor() as cursor:
-        cursor.execute(_FACTS)
-        return {as_restored(" ".join(line.split())) for (line,) in cursor.fetchall()}
+    return {as_restored(" ".join(line.split())) for (line,) in ask(_FACTS)}
 
 
 def as_restored(line: str) -> str:

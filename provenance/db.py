@@ -4,7 +4,7 @@ Doors enter a workspace once (`enter`); inside, Postgres shows rows of that work
 it shows none and says so. Models name their workspace all the same: row security stands behind the code, not instead.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -27,12 +27,17 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 
 
+def ask(statement: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    """Every row that a statement gives, over Django's own connection, in whatever scope and role it has."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return list(cursor.fetchall())
+
+
 def database_now() -> datetime:
     """The database's clock: the only one that deadlines, leases and decisions are held against."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        (now,) = cursor.fetchone()
-    return now  # type: ignore[no-any-return]  # a cursor's rows are untyped
+    ((now,),) = ask("SELECT clock_timestamp()")
+    return now  # type: ignore[no-any-return]  # rows are untyped
 
 
 @contextmanager

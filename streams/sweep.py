@@ -10,7 +10,7 @@ from django.db import connection
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
-from provenance.db import enter
+from provenance.db import ask, enter
 
 STREAM_TASK = "streams.stream"
 DIGEST_TASK = "streams.digest"
@@ -53,10 +53,8 @@ def _digests_of(minute: datetime) -> None:
 
 def _ids(function: str, *arguments: datetime | int) -> list[tuple[UUID, UUID]]:
     """(workspace, id) of every workspace: a definer function looks before any workspace is in scope (T09)."""
-    with connection.cursor() as cursor:
-        places = ", ".join(["%s"] * len(arguments))
-        cursor.execute(f"SELECT * FROM {function}({places})", list(arguments))  # noqa: S608  our own names
-        return list(cursor.fetchall())
+    places = ", ".join(["%s"] * len(arguments))
+    return ask(f"SELECT * FROM {function}({places})", arguments)  # noqa: S608  our own names
 
 
 def _ring(task: str, workspace_id: UUID, subject_id: UUID) -> bool:

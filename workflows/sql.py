@@ -11,6 +11,8 @@ from uuid import UUID
 
 from django.db import connection
 
+from provenance.db import ask
+
 # These stand in the statements below and in the function that renews leases as they stand here.
 LEASE_SECONDS = 30
 RING_AGAIN_SECONDS = 15
@@ -137,9 +139,7 @@ def one(statement: str, **parameters: Any) -> tuple[Any, ...] | None:
 
 def every(statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
     """All rows of a statement."""
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return list(cursor.fetchall())
+    return ask(statement, parameters)
 
 
 def run(statement: str, **parameters: Any) -> int:

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from audit.services import Target, record
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
-from provenance.db import database_now, enter, service, workspace_of
+from provenance.db import ask, database_now, enter, service, workspace_of
 from provenance.errors import NotFound, PermissionDenied
 from provenance.permissions import Permission
 from provenance.postgres.refusals import UnauditedChange
@@ -78,10 +78,9 @@ def missing() -> list[Erasure]:
     noted = erasure_journal.read(settings.ERASURES_FILE)
     if not noted:
         return []
-    with connection.cursor() as cursor:
-        places, people = [item.workspace_id for item in noted], [item.user_id for item in noted]
-        cursor.execute("SELECT workspace_id, person FROM workspaces_not_erased(%s, %s)", [places, people])
-        return [Erasure(*row) for row in cursor.fetchall()]
+    places, people = [item.workspace_id for item in noted], [item.user_id for item in noted]
+    found = ask("SELECT workspace_id, person FROM workspaces_not_erased(%s, %s)", [places, people])
+    return [Erasure(*row) for row in found]
 
 
 def problems() -> Iterator[str]:

@@ -5,6 +5,8 @@ from uuid import UUID
 
 from django.db import connection
 
+from provenance.db import ask
+
 
 def workspace_of_slug(slug: str) -> UUID | None:
     """The workspace with this short name."""
@@ -19,9 +21,8 @@ def membership_of(user_id: UUID, slug: str) -> tuple[UUID, UUID] | None:
 
 def memberships_of(user_id: UUID) -> list[UUID]:
     """The workspaces a person belongs to now."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT workspace_id FROM workspaces_memberships_of(%s)", [user_id])
-        return [workspace_id for (workspace_id,) in cursor.fetchall()]
+    found = ask("SELECT workspace_id FROM workspaces_memberships_of(%s)", [user_id])
+    return [workspace_id for (workspace_id,) in found]
 
 
 def invitation_of_token(digest: str) -> tuple[UUID, UUID] | None:

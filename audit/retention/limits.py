@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from uuid import UUID
 
 import orjson
-from django.db import connection
 
 from audit.attestation import NEWEST_CHANGES, Altered, LoadedRow, difference
 from audit.judging import StoredEvent
 from audit.models import AuditEvent, LegalHold, RetentionSetting
 from audit.taxonomy import Event
+from provenance.db import ask
 
 _TOLD = ((LegalHold, Event.LEGAL_HOLD_ENGAGED), (RetentionSetting, Event.RETENTION_CHANGED))
 
@@ -28,9 +28,8 @@ def _altered(workspace_id: UUID, model: type[LegalHold | RetentionSetting], even
     told = AuditEvent.objects.for_workspace(workspace_id).filter(action=event.value)
     rows = {str(row.pk): row for row in model.objects.for_workspace(workspace_id)}
     ids = sorted({*rows, *told.values_list("object_id", flat=True)})
-    with connection.cursor() as cursor:
-        cursor.execute(NEWEST_CHANGES, {"types": [model.object_type()] * len(ids), "ids": ids})
-        newest = {found.object_id: found for found in map(StoredEvent._make, cursor.fetchall())}
+    changes = ask(NEWEST_CHANGES, {"types": [model.object_type()] * len(ids), "ids": ids})
+    newest = {found.object_id: found for found in map(StoredEvent._make, changes)}
     for about in ids:
         row, last = rows.get(about), newest.get(about)
         state = row.state() if row else None

@@ -24,7 +24,7 @@ from audit.retention.limits import altered_limits
 from audit.services import Target, record, record_altered
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
-from provenance.db import database_now, enter, service, workspace_of
+from provenance.db import ask, database_now, enter, service, workspace_of
 from provenance.errors import Invalid, NotFound, PermissionDenied
 from provenance.ids import as_events_name
 from provenance.permissions import Permission
@@ -195,10 +195,8 @@ def erase_due(now: datetime) -> None:
 @lru_cache(maxsize=1)
 def _swept(_hour: datetime) -> None:
     # A failure is not remembered, so the next sweep tries again.
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT audit.due_workspaces(%s)", [[item.value for item in RetentionClass]])
-        due = [workspace_id for (workspace_id,) in cursor.fetchall()]
-    for workspace_id in due:
+    due = ask("SELECT audit.due_workspaces(%s)", [[item.value for item in RetentionClass]])
+    for (workspace_id,) in due:
         with enter(workspace_id):
             altered = altered_limits(workspace_id)
         if altered:
