@@ -37,3 +37,13 @@ class Person:
 
     def confirm(self, read=("0",), reason=REASON, **fields):
         return self.send(reason=reason, confirmed="1", read=list(read), **fields)
+
+
+def cells(html):
+    """The table of changes: per field the text of its two cells."""
+    rows = re.findall(r'<th scope="row">(.*?)</th>\s*<td[^>]*>(.*?)</td>\s*<td[^>]*>(.*?)</td>', html, re.DOTALL)
+    return {name: (now, sent) for name, now, sent in ([words(cell) for cell in row] for row in rows)}
+
+
+def words(html):
+    return " ".join(unescape(re.sub(r"<[^>]+>", "", html)).split())
