@@ -84,6 +84,8 @@ class Condition:
         """Why events are not sealed as they should be; empty when they are. Says nothing before the first sealer."""
         if self.sealer and self.leased_until is not None and self.now - self.leased_until > NO_SEALER:
             return f"No sealer has been at work since {_minute(self.leased_until)}: start one."
+        if self.leased_until is not None and self.leased_until - self.now > NO_SEALER:
+            return f"The sealer's lease was set to end on {_minute(self.leased_until)}, which none asks for; {_LOG_SAYS_WHY}"
         if self.unsigned_since is not None and self.now - self.unsigned_since > STALLED:
             return f"Checkpoints have waited for their signature since {_minute(self.unsigned_since)}; {_LOG_SAYS_WHY}"
         if self.waiting is not None:

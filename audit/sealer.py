@@ -40,7 +40,7 @@ from audit.sealing.backlog import Backlog
 from audit.sealing.growth import Log
 from audit.sealing.lease import Lease, LostLease
 from audit.sealing.log_keys import LogKeys, log_signer
-from audit.sealing.passes import Cluster, State
+from audit.sealing.passes import Cluster, Kept, State
 from audit.sealing.publishing import Publisher
 from audit.sealing.stored_logs import Judge, StoredLogs
 from audit.signing import KeyRing
@@ -152,9 +152,9 @@ class Sealer:
         with no_collection(), connection.transaction():
             # First of all, and before this transaction has an id of its own: the snapshot of everything that follows.
             row = connection.execute(sql.STATE).fetchone()
-            if row is None or row[0] != self._lease.fence:
+            state = State.parse(row) if row else None
+            if state is None or not self._lease.is_of(state):
                 raise LostLease(self._lease.owner)
-            state = State.parse(row)
             if state.here != self._led_on:
                 # Behind a pooler a promotion breaks no connection, and what is known in here may be lost there.
                 raise LostLease(self._lease.owner)
@@ -168,10 +168,10 @@ class Sealer:
                 here = {"system_id": state.here.system_id, "timeline": state.here.timeline}
                 edges = self._backlog.edges(connection)
                 self._lease.keep(connection, sql.KEEP_CLUSTER, snap=found.sealed_to.text, **here, **edges)
-                self._backlog.leave(found.sealed_to)
+                self._backlog.leave(Kept(found.sealed_to, **edges))
             elif found.events and found.sealed_to is not None:
                 self._lease.keep(connection, sql.KEEP_SNAPSHOT, snap=found.sealed_to.text)
-                self._backlog.leave(found.sealed_to)
+                self._backlog.leave(state.kept._replace(sealed=found.sealed_to))
             elif found.events or self._lease.is_due:
                 self._lease.keep(connection, sql.KEEP_LEASE)
         return found.is_more
@@ -311,7 +311,7 @@ class Sealer:
 
     def _forget(self) -> None:
         self._lease.fence = 0
-        self._backlog.leave(None)
+        self._backlog.forget()
         self._logs.forget()
 
 

@@ -150,7 +150,8 @@ def _seconds_of_reading(connection: psycopg.Connection[Any], count: int) -> floa
             found = backlog.found(connection, state)
         total, is_more = total + len(found.events), found.is_more
         if found.sealed_to is not None:
-            state = replace(state, sealed=found.sealed_to)
+            state = replace(state, kept=state.kept._replace(sealed=found.sealed_to))
+            backlog.leave(state.kept)
     if total < count:
         raise RuntimeError(f"the backlog has {total} of {count} events")
     return time.monotonic() - begun

@@ -16,20 +16,30 @@ import psycopg
 from audit.clocks import CLOCK_TOLERANCE
 from audit.glance import Row
 from audit.sealing import sql
-from audit.sealing.passes import Found, Snapshot, State
+from audit.sealing.passes import Found, Kept, Snapshot, State
 from provenance.ids import uuid7_floor
 
 LOOK_BACK_SECONDS = 60
 LOOKED_AT_ONCE = 4_000
 """Events that one pass looks at for those that were passed over: a quarter of an hour may hold millions, and holds up nobody."""
+SCANNED_AT_ONCE = 100_000
+"""Events that one pass looks at when it believes nothing but leaves: the lease is shorter than a look at all of a large log."""
 ROWS_AT_ONCE = 256
 OVERLOOKED = timedelta(minutes=15)
 OVERLOOKED_AT_START = timedelta(days=1)
 """How far back it looks for events that were passed over: nobody but a superuser can make the sealer do so."""
 
-_LAST = UUID(int=2**128 - 1)
+_FIRST, _LAST = UUID(int=0), UUID(int=2**128 - 1)
 
 Connection = psycopg.Connection[Any]
+
+
+@dataclass(slots=True)
+class _Anew:
+    """A look through the whole log: the snapshot with which it began, and how far it came."""
+
+    begun: Snapshot
+    after: UUID = _FIRST
 
 
 @dataclass(slots=True)
@@ -37,19 +47,21 @@ class Backlog:
     """Reads at most `most_events` of it at a time, though never a part of a transaction."""
 
     most_events: int
-    _left: Snapshot | None = None
+    _left: Kept | None = None
+    _anew: "_Anew | None" = None
     _look_back_at: float = 0.0
     _looked_to: UUID | None = None
 
     def found(self, connection: Connection, state: State) -> Found:
         """What this pass has to seal."""
-        if state.known != state.here:
-            # Another cluster or timeline: its transaction ids say nothing about those that the snapshot names.
-            return self._never_sealed(connection, state.now)
-        if problem := self._moved(state):
-            return self._never_sealed(connection, state.now, problem)
-        found = self._committed_since(connection, state.sealed, state.now)
-        overlooked = self._overlooked(connection, state.sealed)
+        problem = "" if self._anew else self._moved(state)
+        # In another cluster or timeline transaction ids say nothing about those that the snapshot names.
+        if problem or state.known != state.here:
+            self._anew = self._anew or _Anew(state.now)
+        if self._anew:
+            return self._never_sealed(connection, self._anew, problem)
+        found = self._committed_since(connection, state.kept.sealed, state.now)
+        overlooked = self._overlooked(connection, state.kept.sealed)
         if not overlooked:
             return found
         return Found(
@@ -64,9 +76,13 @@ class Backlog:
         with connection.cursor(binary=True) as cursor:
             return [Row._make(row) for row in cursor.execute(sql.OF_IDS, {"ids": ids}).fetchall()]
 
-    def leave(self, snapshot: Snapshot | None) -> None:
-        """Remember the snapshot that was stored; None: somebody else may store another one now."""
-        self._left = snapshot
+    def leave(self, kept: Kept) -> None:
+        """Remember what was stored, so that nobody puts something else in its place."""
+        self._left, self._anew = kept, None
+
+    def forget(self) -> None:
+        """Another sealer may store something else now, and go on with what this one began."""
+        self._left = self._anew = None
 
     def edges(self, connection: Connection) -> dict[str, UUID]:
         """Between which ids an event of a changed cluster may be sealed or not.
@@ -80,12 +96,14 @@ class Backlog:
         }
 
     def _moved(self, state: State) -> str:
-        """Whether somebody put another snapshot where this sealer left its own, so that events would be passed over."""
-        left, self._left = self._left, None
-        if state.sealed.xmax <= state.now.xmax and left in {None, state.sealed}:
-            self._left = left
+        """Whether somebody put something else where this sealer left its own, so that events would be passed over."""
+        kept = state.kept
+        is_possible = kept.sealed.xmax <= state.now.xmax and kept.sealed_before <= uuid7_floor(datetime.now(UTC))
+        if is_possible and self._left in {None, kept}:
+            self._left = kept
             return ""
-        return f"the snapshot up to which all is sealed was set to {state.sealed.text}"
+        self._left = None
+        return f"up to where all is sealed was set to {kept.sealed.text} and {kept.sealed_before}"
 
     def _committed_since(self, connection: Connection, sealed: Snapshot, now: Snapshot) -> Found:
         rows = self._rows(connection, sql.COMMITTED, sealed=sealed.xmax, now=now.xmax, running=list(sealed.running))
@@ -104,18 +122,29 @@ class Backlog:
             return []
         window = OVERLOOKED if self._look_back_at else OVERLOOKED_AT_START
         after = self._looked_to or uuid7_floor(datetime.now(UTC) - window)
-        row = connection.execute(sql.LOOKED_TO, {"after": after, "count": LOOKED_AT_ONCE}).fetchone()
-        self._looked_to = row[0] if row else None
-        if row is None:
+        self._looked_to = self._ahead(connection, after, LOOKED_AT_ONCE)
+        if self._looked_to is None:
             self._look_back_at = time.monotonic() + LOOK_BACK_SECONDS
         bounds = {"after": after, "end": self._looked_to or _LAST}
         return self._rows(connection, sql.OVERLOOKED, **bounds, sealed=sealed.xmax, running=list(sealed.running))
 
-    def _never_sealed(self, connection: Connection, now: Snapshot, problem: str = "") -> Found:
-        rows = self._rows(connection, sql.NOT_SEALED)
-        is_more = len(rows) > self.most_events
+    def _never_sealed(self, connection: Connection, anew: "_Anew", problem: str) -> Found:
+        """What has no leaf, however old: a part of the log in each pass. What comes meanwhile is found by the snapshot of the first."""
+        end = self._ahead(connection, anew.after, SCANNED_AT_ONCE)
+        rows = self._rows(connection, sql.NOT_SEALED, after=anew.after, end=end or _LAST)
         events = [Row._make(row[1:]) for row in rows[: self.most_events]]
-        return Found(events, None if is_more else now, is_more=is_more, is_anew=True, problem=problem)
+        if len(rows) > self.most_events:
+            anew.after = UUID(events[-1].id)
+        elif end is not None:
+            anew.after = end
+        else:
+            return Found(events, anew.begun, is_anew=True, problem=problem)
+        return Found(events, None, is_more=True, is_anew=True, problem=problem)
+
+    def _ahead(self, connection: Connection, after: UUID, count: int) -> UUID | None:
+        """The event that so many others lie before; None when there are not so many."""
+        row = connection.execute(sql.LOOKED_TO, {"after": after, "count": count}).fetchone()
+        return row[0] if row else None
 
     def _rows(self, connection: Connection, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
         wanted = {**parameters, "most": self.most_events + 1}

@@ -10,6 +10,7 @@ from uuid import uuid4
 import psycopg
 
 from audit.sealing import sql
+from audit.sealing.passes import State
 
 LEASE_SECONDS = 10
 
@@ -26,6 +27,10 @@ class Lease:
     fence: int = 0
     _renew_at: float = 0.0
 
+    def is_of(self, state: State) -> bool:
+        """Whether this sealer is the one that works. By its name too: whoever owns the database can count the fence down."""
+        return (state.owner, state.fence) == (self.owner, self.fence)
+
     @property
     def is_due(self) -> bool:
         """Whether it should be renewed, though nothing else is to be stored."""
@@ -40,7 +45,9 @@ class Lease:
 
     def keep(self, connection: psycopg.Connection[Any], statement: str, **values: Any) -> None:
         """Move the state of sealing on and renew it. Raises `LostLease` when another sealer has it."""
-        kept = connection.execute(statement, {**values, "fence": self.fence, "seconds": LEASE_SECONDS})
+        kept = connection.execute(
+            statement, {**values, "owner": self.owner, "fence": self.fence, "seconds": LEASE_SECONDS}
+        )
         if kept.rowcount != 1:
             raise LostLease(self.owner)
         self._renew_at = time.monotonic() + LEASE_SECONDS / 3

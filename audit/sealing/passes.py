@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from audit.glance import Row
 
@@ -59,12 +60,21 @@ class Cluster:
     timeline: str
 
 
+class Kept(NamedTuple):
+    """Up to where everything is sealed: the snapshot, and between which ids an event may be sealed or not."""
+
+    sealed: Snapshot
+    sealed_before: UUID
+    sealed_maybe: UUID
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """What a pass begins with: the row that the sealer keeps, and where it is now."""
 
+    owner: str
     fence: int
-    sealed: Snapshot
+    kept: Kept
     now: Snapshot
     known: Cluster
     here: Cluster
@@ -72,8 +82,9 @@ class State:
     @classmethod
     def parse(cls, row: Sequence[Any]) -> "State":
         """Read the columns of `sealer_sql.STATE`."""
-        fence, sealed, now, *clusters = row
-        return cls(fence, Snapshot.parse(sealed), Snapshot.parse(now), Cluster(*clusters[:2]), Cluster(*clusters[2:]))
+        owner, fence, sealed, before, maybe, now, *clusters = row
+        kept = Kept(Snapshot.parse(sealed), before, maybe)
+        return cls(owner, fence, kept, Snapshot.parse(now), Cluster(*clusters[:2]), Cluster(*clusters[2:]))
 
 
 def in_order(events: Sequence[Row]) -> list[Row]:

@@ -6,13 +6,15 @@ from audit.schema.timelines import SYSTEM, TIMELINE
 TAKE_LEASE = """
 UPDATE audit.sealer
 SET owner = %(owner)s, fence = fence + 1, lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
-WHERE lease_until < clock_timestamp() OR owner = %(owner)s RETURNING fence
+WHERE lease_until < clock_timestamp() OR owner = %(owner)s
+  -- No sealer asks for one that long: somebody else set it, and would keep all of them from sealing.
+  OR lease_until > clock_timestamp() + make_interval(secs => 2 * %(seconds)s) RETURNING fence
 """
 # Not into the past: how long nobody has sealed is read from it.
 GIVE_LEASE_BACK = "UPDATE audit.sealer SET lease_until = clock_timestamp() WHERE owner = %(owner)s"
 HERE = f"SELECT {SYSTEM}, {TIMELINE}"
 STATE = f"""
-SELECT fence, snap::text, pg_current_snapshot()::text, system_id, timeline, {SYSTEM}, {TIMELINE} FROM audit.sealer
+SELECT owner, fence, snap::text, sealed_before, sealed_maybe, pg_current_snapshot()::text, system_id, timeline, {SYSTEM}, {TIMELINE} FROM audit.sealer
 """  # noqa: S608  composed of constants
 # Asked of the index for each event. As NOT EXISTS it can become a hash of all leaves there are, made anew in every pass, where
 # the planner has not heard yet how many they are.
@@ -37,28 +39,28 @@ LOOKED_TO = "SELECT id FROM audit.event WHERE id > %(after)s ORDER BY id OFFSET 
 OVERLOOKED = f"""
 SELECT xid::text::bigint, {COLUMNS} FROM audit.event
 WHERE id > %(after)s AND id <= %(end)s AND xid < %(sealed)s::text::xid8 AND xid <> ALL (%(running)s::int8[]::text[]::xid8[])
-  AND {_CANDIDATE} AND {_NO_LEAF} ORDER BY event.id LIMIT %(most)s
+  AND {_NO_LEAF} ORDER BY event.id LIMIT %(most)s
 """  # noqa: S608  composed of constants
 NOT_SEALED = f"""
-SELECT 0::bigint, {COLUMNS} FROM audit.event
-WHERE NOT EXISTS (SELECT FROM audit.leaf WHERE leaf.event_id = event.id) ORDER BY event.id LIMIT %(most)s
+SELECT 0::bigint, {COLUMNS} FROM audit.event WHERE id > %(after)s AND id <= %(end)s AND {_NO_LEAF} ORDER BY event.id LIMIT %(most)s
 """  # noqa: S608  composed of constants
 OF_IDS = f"SELECT {COLUMNS} FROM audit.event WHERE id = ANY (%(ids)s)"  # noqa: S608  composed of constants
 EDGES = """
 SELECT pg_postmaster_start_time(), clock_timestamp(), (SELECT id FROM audit.event ORDER BY id DESC LIMIT 1)
 """
 _RENEW = "lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)"
-KEEP_LEASE = f"UPDATE audit.sealer SET {_RENEW} WHERE fence = %(fence)s"  # noqa: S608  composed of constants
+_WHOSE = "WHERE fence = %(fence)s AND owner = %(owner)s"
+KEEP_LEASE = f"UPDATE audit.sealer SET {_RENEW} {_WHOSE}"  # noqa: S608  composed of constants
 KEEP_SNAPSHOT = f"""
-UPDATE audit.sealer SET {_RENEW}, snap = %(snap)s::pg_snapshot WHERE fence = %(fence)s
+UPDATE audit.sealer SET {_RENEW}, snap = %(snap)s::pg_snapshot {_WHOSE}
 """  # noqa: S608  composed of constants
 KEEP_CLUSTER = f"""
 UPDATE audit.sealer SET {_RENEW}, snap = %(snap)s::pg_snapshot, system_id = %(system_id)s, timeline = %(timeline)s,
   sealed_before = %(sealed_before)s, sealed_maybe = %(sealed_maybe)s
-WHERE fence = %(fence)s
+{_WHOSE}
 """  # noqa: S608  composed of constants
 KEEP_LOOKING = f"""
-UPDATE audit.sealer SET {_RENEW}, sealed_maybe = GREATEST(sealed_maybe, %(newest)s) WHERE fence = %(fence)s
+UPDATE audit.sealer SET {_RENEW}, sealed_maybe = GREATEST(sealed_maybe, %(newest)s) {_WHOSE}
 """  # noqa: S608  composed of constants
 ANY_PUBLISHED = "SELECT FROM audit.checkpoint WHERE signatures IS NOT NULL LIMIT 1"
 NEWEST_PUBLISHED = """

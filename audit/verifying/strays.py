@@ -10,7 +10,7 @@ from uuid import UUID
 import psycopg
 
 from audit.clocks import CLOCK_TOLERANCE
-from provenance.ids import uuid7_floor
+from provenance.ids import uuid7_floor, uuid7_time
 
 
 def leaves_of_no_log(connection: psycopg.Connection[Any]) -> list[tuple[int, int]]:
@@ -23,6 +23,14 @@ def outside(connection: psycopg.Connection[Any], before: datetime, most: int) ->
     # Whoever owns the database can store one whose time never comes, and under a transaction that was sealed long ago.
     ahead = uuid7_floor(datetime.now(UTC) + CLOCK_TOLERANCE)
     return connection.execute(_OUTSIDE, {"limit": uuid7_floor(before), "ahead": ahead, "most": most}).fetchall()
+
+
+def waiting(connection: psycopg.Connection[Any], before: datetime) -> set[UUID]:
+    """Of the events from before that moment: which wait by the sealer's state, and the newest ones that nothing signed covers."""
+    ((first,),) = connection.execute("SELECT waiting FROM audit.sealing()").fetchall()
+    by_state = {first} if first and uuid7_time(first) < before else set()
+    newest = connection.execute(_NEWEST_OUTSIDE, [uuid7_floor(before)]).fetchall()
+    return by_state | {event_id for (event_id,) in newest}
 
 
 def misplaced(connection: psycopg.Connection[Any], most: int) -> list[str]:
@@ -52,13 +60,21 @@ _OF_NO_LOG = """
 SELECT log_id, count(*) FROM audit.leaf WHERE NOT EXISTS (SELECT FROM audit.log WHERE log.id = leaf.log_id)
 GROUP BY log_id ORDER BY log_id LIMIT 20
 """
-_OUTSIDE = """
+_SIGNED = """
 WITH signed AS (
   SELECT id, workspace_id, (SELECT max(size) FROM audit.checkpoint WHERE log_id = log.id AND signatures IS NOT NULL) AS size
   FROM audit.log
 )
-SELECT id, workspace_id FROM audit.event WHERE (id < %(limit)s OR id > %(ahead)s) AND NOT EXISTS (
-  SELECT FROM audit.leaf JOIN signed ON signed.id = leaf.log_id
-  WHERE leaf.event_id = event.id AND leaf.idx < signed.size AND signed.workspace_id IS NOT DISTINCT FROM event.workspace_id)
-ORDER BY id LIMIT %(most)s
 """
+_IS_IN_NONE = """
+NOT EXISTS (SELECT FROM audit.leaf JOIN signed ON signed.id = leaf.log_id
+  WHERE leaf.event_id = event.id AND leaf.idx < signed.size AND signed.workspace_id IS NOT DISTINCT FROM event.workspace_id)
+"""
+_OUTSIDE = f"""
+{_SIGNED} SELECT id, workspace_id FROM audit.event WHERE (id < %(limit)s OR id > %(ahead)s) AND {_IS_IN_NONE}
+ORDER BY id LIMIT %(most)s
+"""  # noqa: S608  composed of constants
+_NEWEST_OUTSIDE = f"""
+{_SIGNED} SELECT id FROM (SELECT id, workspace_id FROM audit.event WHERE id < %s ORDER BY id DESC LIMIT 1000) AS event
+WHERE {_IS_IN_NONE}
+"""  # noqa: S608  composed of constants

@@ -25,7 +25,7 @@ from audit.verifying.indexes import untrue
 from audit.verifying.key_register import ends_in, held_against
 from audit.verifying.ranges import ALIGNED_TO, MOST_FLAWS, RANGE_LEAVES, Checked, Flaw, Range, check, reachable
 from audit.verifying.stored_details import changed_functions, stray_details
-from audit.verifying.strays import misplaced, outside
+from audit.verifying.strays import misplaced, outside, waiting
 from provenance.ids import uuid7_time
 from provenance.postgres.names import in_the_place_of_its_own, signed_in
 
@@ -349,13 +349,15 @@ class Verification:
 
     def _check_lag(self, connection: psycopg.Connection[Any], report: Report) -> None:
         """Has an event waited long? Looked at twice, because its id is older than its commit."""
-        first = _waiting(connection)
-        if first is None or datetime.now(UTC) - uuid7_time(first) < UNSEALED_FOR:
+        before = datetime.now(UTC) - UNSEALED_FOR
+        first = waiting(connection, before)
+        if not first:
             return
         time.sleep(LOOK_AGAIN_SECONDS)
-        if _waiting(connection) == first:
+        if still := first & waiting(connection, before):
+            oldest = min(still)
             report.problems.append(
-                f"The event {first} is not sealed though it is from {uuid7_time(first):%Y-%m-%d %H:%M:%S} UTC"
+                f"The event {oldest} is not sealed though it is from {uuid7_time(oldest):%Y-%m-%d %H:%M:%S} UTC"
             )
 
     def _check_followed(self, logs: Sequence[_Log], said_of: Mapping[str, Mapping[str, Any]], report: Report) -> None:
@@ -413,11 +415,6 @@ def _reachable(connection: psycopg.Connection[Any], log: _Log, wanted: Wanted) -
 
 def _of_break(one: Break) -> str:
     return f"The database does not continue what was published: {one.problem}"
-
-
-def _waiting(connection: psycopg.Connection[Any]) -> UUID | None:
-    ((waiting,),) = connection.execute("SELECT waiting FROM audit.sealing()").fetchall()
-    return UUID(str(waiting)) if waiting else None
 
 
 # --- In the other processes ------------------------------------------------------------------------------------------
