@@ -133,7 +133,6 @@ def publish_version(*, actor: Actor, agent_id: UUID, configuration: Configuratio
     """
     actor.require(Permission.AGENTS_WRITE)
     agent = _locked(actor, agent_id)
-    demand_as_signed(agent)
     if not agent.is_active:
         raise AgentNotActive(slug=agent.slug)
     former = AgentVersion.objects.for_actor(actor).filter(agent=agent, number=agent.current_version).first()

@@ -16,16 +16,35 @@ import orjson
 
 from audit.envelope import ObjectFacts, SignedEvent, build
 from audit.governed import GUARD_COLUMNS, state_commitment
-from audit.judging import COLUMNS, StoredEvent, flaw
-from audit.signing import KeyRing
+from audit.judging import COLUMNS, StoredEvent, flaw, signed_body
+from audit.signing import KeyRing, may_sign
 from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.errors import PermissionDenied
+from provenance.held_keys import process_of
 
+NO_STATE = "0" * 64
+"""The state of a change that was made although the row was altered: the commitment of no row, so that it stays one."""
+TAKES_AWAY = frozenset(
+    {
+        *(Event.AGENT_SUSPENDED, Event.AGENT_RETIRED, Event.AGENT_TRUST_LEVEL_LOWERED),
+        *(Event.AGENT_TOOL_REVOKED, Event.AGENT_GRANT_EXPIRED, Event.MCP_SERVER_DISABLED),
+        *(Event.API_KEY_REVOKED, Event.SECRET_REVOKED, Event.SECRET_VERSION_DESTROYED),
+        *(Event.MEMBER_REMOVED, Event.MEMBER_ERASED, Event.USER_DELETED),
+        *(Event.APPROVAL_WITHDRAWN, Event.APPROVAL_SUPERSEDED, Event.APPROVAL_EXPIRED),
+        *(Event.RUN_CANCELING, Event.RUN_CANCELED, Event.RUN_FAILED),
+        *(Event.RUN_STEP_FAILED, Event.RUN_STEP_CANCELED, Event.RUN_STEP_SKIPPED, Event.RUN_STEP_UNKNOWN),
+        Event.AUDIT_SINK_DISABLED,
+    }
+)
+"""What only takes power away, or ends something: done also to a row that somebody altered past the platform, with an alarm."""
 _EVENT_COLUMNS = COLUMNS.split(", ")
 EVENT_PREFIX = "event__"
+MAC_DIGITS = 64
 MOST_TOLD = 20
 """Rows that one event names."""
+MOST_NAMED = 3
+"""Rows that a refusal names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +88,8 @@ class RowAltered(PermissionDenied):
     code = "row_altered"
 
     def __init__(self, *altered: Altered) -> None:
-        super().__init__()
+        named = "; ".join(f"{item.row.type} {item.row.id}: {item.problem}" for item in altered[:MOST_NAMED])
+        super().__init__(message=f"{named}. It is not what the log says. Nothing was done; an administrator must look.")
         self.altered = altered
 
 
@@ -77,6 +97,32 @@ def alteration(row: LoadedRow, newest: StoredEvent | None, keys: KeyRing) -> Alt
     """What is wrong with a row, held against the newest event about a change of it; None when it is as signed."""
     problem = _problem(row, newest, keys)
     return Altered(row, problem) if problem else None
+
+
+def former_problem(row: LoadedRow, told: str | None, keys: KeyRing) -> str:
+    """What was wrong with a row that is changed, by what the newest event `told` of it (`audit.governed.Former`); "" if nothing.
+
+    By the signed body alone, which is all there is to fetch. Who changes a row may hold no key of the process that did so
+    last: a worker cannot verify what the gateway told. An event that was forged to fit the row is told by the sealer.
+    """
+    if told is None:
+        return "no signed event is about it"
+    text, mac = told[MAC_DIGITS:].encode(), bytes.fromhex(told[:MAC_DIGITS])
+    body = signed_body(told[MAC_DIGITS:])
+    try:
+        about, kid, workspace = body["object"], body["kid"], body["workspace"]
+        is_of_row = (about["type"], about["id"], workspace) == (row.type, row.id, str(row.workspace_id or "") or None)
+        may_tell = may_sign(kid, action=body["action"], actor_type=body["actor"]["type"])
+        key = keys.key(kid, row.workspace_id)
+        is_foreign = key is None and process_of(kid) not in map(process_of, keys.roots)
+        signed_state = None if row.state is None else body["state"]
+    except (KeyError, TypeError, AttributeError):
+        return "its newest event is not genuine: the signed body is not one of an event"
+    if not may_tell or not (is_foreign or (key is not None and key.verifies(text, mac))):
+        return f"its newest event is not genuine: {kid} did not sign it, or may not tell it"
+    if not is_of_row:
+        return "its newest event is about another row"
+    return _difference(row, about["rev"], about["op"], signed_state)
 
 
 def _problem(row: LoadedRow, newest: StoredEvent | None, keys: KeyRing) -> str:
@@ -91,12 +137,18 @@ def difference(row: LoadedRow, newest: StoredEvent, signed_state: str | None) ->
     """How the row differs from what a genuine event says; "" when it does not. Without a signed state by revision alone."""
     if newest.workspace_id != row.workspace_id:
         return "its newest event is of another workspace"
-    if newest.op == "delete":
-        return f"it was deleted with revision {newest.rev}"
-    if newest.rev is None or row.rev < newest.rev:
-        return f"it is at revision {row.rev} and the log at {newest.rev}: it was put back"
-    if row.rev > newest.rev:
-        return f"it is at revision {row.rev} and the log at {newest.rev}: a change has no event"
+    return _difference(row, newest.rev, newest.op, signed_state)
+
+
+def _difference(row: LoadedRow, rev: int | None, op: str | None, signed_state: str | None) -> str:
+    if op == "delete":
+        return f"it was deleted with revision {rev}"
+    if rev is None or row.rev < rev:
+        return f"it is at revision {row.rev} and the log at {rev}: it was put back"
+    if row.rev > rev:
+        return f"it is at revision {row.rev} and the log at {rev}: a change has no event"
+    if signed_state == NO_STATE:
+        return f"it was altered before revision {row.rev}, which took power from it, and nobody can say what it was"
     # A row without a state, of which a column could not be loaded, is not the one that was signed.
     if signed_state is not None and not hmac.compare_digest(signed_state, row.state or ""):
         return f"its columns are not those that were signed with revision {row.rev}"

@@ -10,13 +10,16 @@ import hmac
 import secrets
 import uuid
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar, Self
 
 import orjson
-from django.db import models
+from django.contrib.postgres.fields import ArrayField
+from django.db import connection, models
 
 from audit.envelope import ObjectFacts, Op, timestamp
+from provenance import rows
 from provenance.canonical import canonical_json
 from provenance.db import TenantModel
 from provenance.ids import uuid7
@@ -34,6 +37,18 @@ def new_salt() -> bytes:
     return secrets.token_bytes(SALT_BYTES)
 
 
+@dataclass(frozen=True, slots=True)
+class Former:
+    """A row as it was loaded, before a change of it, and what the newest event about it told then.
+
+    `state` is None where columns were not loaded. `told` is the event's signature in hex and its body.
+    """
+
+    rev: int
+    state: str | None
+    told: str | None
+
+
 class _Tracked(models.Model):
     """What a governed row remembers: the columns as loaded, and its change that waits for its event."""
 
@@ -43,6 +58,9 @@ class _Tracked(models.Model):
     audit_salt = models.BinaryField(default=new_salt, editable=False)
 
     audit_type: ClassVar[str] = ""
+    told_by: ClassVar[str] = "told_of_row"
+    """The function of Postgres that finds the newest event about a row that is changed."""
+    row_key: ClassVar[tuple[str, ...]] = ("pk",)
 
     class Meta:
         abstract = True
@@ -51,6 +69,11 @@ class _Tracked(models.Model):
         super().__init__(*args, **kwargs)
         self._loaded: dict[str, Any] = {}
         self._unrecorded: ObjectFacts | None = None
+        self._former: Former | None = None
+        # What the UPDATE found to be told of the row.
+        self._told: list[str | None] = []
+        # The revision that this very instance made: nobody can have changed it on its way here.
+        self._made_rev: int | None = None
 
     def save(
         self,
@@ -65,13 +88,10 @@ class _Tracked(models.Model):
         Raises `StaleRevision` when somebody else changed the row since it was loaded.
         """
         self._refuse_second_change()
-        adding = self._state.adding
+        op: Op = "insert" if self._state.adding else "update"
         names = None if update_fields is None else {*update_fields, "audit_rev"}
         super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=names)
-        changed = () if adding else self._changed_columns(names)
-        self.audit_rev += 1
-        self._unrecorded = self._facts("insert" if adding else "update", self.audit_rev, changed)
-        self._remember(names)
+        self._note(op, names)
 
     def delete(self, using: str | None = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
         """Remove the row; `record()` must follow."""
@@ -91,6 +111,7 @@ class _Tracked(models.Model):
     def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
         """Load the row again and forget what was loaded before."""
         super().refresh_from_db(*args, **kwargs)
+        self._made_rev = None
         self._remember()
 
     @classmethod
@@ -109,50 +130,101 @@ class _Tracked(models.Model):
     def note_created(self) -> None:
         """This new row was stored by `bulk_create`, past `save`. For `audit.services.create_rows`."""
         self._refuse_second_change()
-        self.audit_rev = 1
-        self._unrecorded = self._facts("insert", self.audit_rev, ())
-        self._remember()
+        self.audit_rev = 0
+        self._note("insert")
 
-    def note_changed(self, values: Mapping[str, Any]) -> None:
-        """These fields of the row were stored by a bulk update, past `save`. For `audit.services.change_rows`."""
+    def note_changed(self, values: Mapping[str, Any], told: str | None) -> None:
+        """These fields of the row were stored by a bulk update, past `save`. For `audit.services.change_rows`.
+
+        `told`: as `Former` has it.
+        """
         self._refuse_second_change()
         for name, value in values.items():
             setattr(self, name, value)
-        changed = self._changed_columns(values)
-        self.audit_rev += 1
-        self._unrecorded = self._facts("update", self.audit_rev, changed)
-        self._remember(values)
+        self._told = [told]
+        self._note("update", values)
 
-    def take_change(self) -> ObjectFacts:
-        """The change that waits for its event, or a mere reading of the object. For `record()`, which calls it once."""
-        change, self._unrecorded = self._unrecorded, None
-        return change or self._facts("read", self.audit_rev, ())
+    def take_change(self) -> tuple[ObjectFacts, Former | None]:
+        """The change that waits for its event, or a mere reading of the object. For `record()`, which calls it once.
+
+        Beside it what the row was before, unless this instance had made it that.
+        """
+        change, former = self._unrecorded, self._former
+        self._unrecorded = self._former = None
+        return change or self._facts("read", self.audit_rev, ()), former
 
     def state(self) -> str | None:
         """The salted commitment to the row as this instance has it; None when columns were not loaded."""
         if self.get_deferred_fields():
             return None
-        fields = [field for field in self._meta.concrete_fields if field.attname not in GUARD_COLUMNS]
-        values = {_column(field): field.to_python(getattr(self, field.attname)) for field in fields}
-        return state_commitment(bytes(self.audit_salt), self.audit_rev, values)
+        return _committed(bytes(self.audit_salt), self.audit_rev, self._plain_columns())
 
-    def _facts(self, op: Op, rev: int, changed: Iterable[str]) -> ObjectFacts:
+    def _plain_columns(self) -> dict[str, Any]:
+        return {
+            _column(field): _plain(field.to_python(self.__dict__[field.attname]))
+            for field in self._meta.concrete_fields
+            if field.attname not in GUARD_COLUMNS
+        }
+
+    def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, *rest: Any) -> Any:
+        """Django's hook for the UPDATE of `save`, which brings along the newest event about the row, in one statement.
+
+        The event of this change will sign the row as this instance has it, and would make genuine what somebody wrote into
+        it past the platform. So `record()` holds what was loaded against the log, however it was loaded (T06).
+        """
+        if self._made_rev == self.audit_rev:
+            return super()._do_update(base_qs, using, pk_val, values, *rest)
+        key = {name: getattr(self, name) for name in self.row_key}
+        look = f"audit.{self.told_by}('{self.object_type()}', id::text, audit_rev - 1)"
+        told = rows.update_returning(type(self), key, values, look)
+        if told is not None:
+            self._told = told
+            return bool(told)
+        done = super()._do_update(base_qs, using, pk_val, values, *rest)
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {look} FROM {self._meta.db_table} WHERE id = %s", [self.pk])  # noqa: S608  our names
+            self._told = [answer for (answer,) in cursor.fetchall()]
+        return done
+
+    def _note(self, op: Op, names: Collection[str] | None = None) -> None:
+        """The row was written: keep the change for its event, and the row before it."""
+        fields = self._changed_fields() if op == "update" else []
+        # Most columns are the same before and after, and are made plain once.
+        columns = None if self.get_deferred_fields() else self._plain_columns()
+        for told in self._told:
+            self._former = Former(self.audit_rev, self._former_state(columns, fields), told)
+        self._told = []
+        self.audit_rev += 1
+        self._made_rev = self.audit_rev
+        changed = [_column(field) for field in fields if _is_among(field, names)]
+        state = None if columns is None else _committed(bytes(self.audit_salt), self.audit_rev, columns)
+        self._unrecorded = self._facts(op, self.audit_rev, changed, state)
+        self._remember(names)
+
+    def _former_state(
+        self, columns: Mapping[str, Any] | None, changed: "Iterable[models.Field[Any, Any]]"
+    ) -> str | None:
+        if columns is None or any(field.attname not in self._loaded for field in changed):
+            return None
+        before = {_column(field): _plain(_thawed(field, self._loaded[field.attname])) for field in changed}
+        return _committed(bytes(self.audit_salt), self.audit_rev, {**columns, **before})
+
+    def _facts(self, op: Op, rev: int, changed: Iterable[str], state: str | None = None) -> ObjectFacts:
         return ObjectFacts(
             type=self.object_type(),
             id=str(self.pk),
             rev=rev,
             op=op,
             changed=tuple(changed),
-            state=self.state() if op in {"insert", "update"} else None,
+            state=state,
             label=self.audit_label,
         )
 
-    def _changed_columns(self, names: Collection[str] | None) -> list[str]:
+    def _changed_fields(self) -> "list[models.Field[Any, Any]]":
         return [
-            _column(field)
+            field
             for field in self._meta.concrete_fields
             if field.attname not in GUARD_COLUMNS
-            and (names is None or field.name in names or field.attname in names)
             and field.attname in self.__dict__
             and (
                 field.attname not in self._loaded
@@ -163,8 +235,7 @@ class _Tracked(models.Model):
     def _remember(self, names: Collection[str] | None = None) -> None:
         """Keep what the database now has: all that is loaded, or only the fields that were just written."""
         for field in self._meta.concrete_fields:
-            written = names is None or field.name in names or field.attname in names
-            if written and field.attname in self.__dict__:
+            if _is_among(field, names) and field.attname in self.__dict__:
                 self._loaded[field.attname] = _frozen(self.__dict__[field.attname])
 
     def _refuse_second_change(self) -> None:
@@ -185,6 +256,8 @@ class Governed(_Tracked, TenantModel):
 class GovernedInstance(_Tracked):
     """A governed row of no workspace (users, their authenticators): its events go to the instance log."""
 
+    told_by = "told_of_account"
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
 
     class Meta:
@@ -199,10 +272,11 @@ def state_commitment(salt: bytes, rev: int, values: Mapping[str, Any]) -> str:
     that grant power are compared with it whenever they are loaded (`audit.attestation`). What is NULL is left out, so
     that a column which a later version adds, NULL in all rows there were, changes no commitment (docs/decisions/0018).
     """
-    row = {
-        "audit_rev": rev,
-        "columns": {name: _plain(value) for name, value in values.items() if value is not None},
-    }
+    return _committed(salt, rev, {name: _plain(value) for name, value in values.items()})
+
+
+def _committed(salt: bytes, rev: int, plain: Mapping[str, Any]) -> str:
+    row = {"audit_rev": rev, "columns": {name: value for name, value in plain.items() if value is not None}}
     return hmac.digest(salt, _canonical(row), hashlib.sha256).hex()
 
 
@@ -271,6 +345,18 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, dict | list):
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
     return bytes(value) if isinstance(value, memoryview) else value
+
+
+def _thawed(field: "models.Field[Any, Any]", frozen: Any) -> Any:
+    """The value that was frozen, as the field loads it."""
+    if not isinstance(frozen, bytes) or isinstance(field, models.BinaryField):
+        return frozen
+    value = orjson.loads(frozen)
+    return [field.base_field.to_python(item) for item in value] if isinstance(field, ArrayField) else value
+
+
+def _is_among(field: "models.Field[Any, Any]", names: Collection[str] | None) -> bool:
+    return names is None or field.name in names or field.attname in names
 
 
 def _column(item: "models.Field[Any, Any]") -> str:

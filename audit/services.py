@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -12,9 +12,18 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, models, transaction
 
-from audit.attestation import AlreadyTold, Altered, altered_event
+from audit.attestation import (
+    NO_STATE,
+    TAKES_AWAY,
+    AlreadyTold,
+    Altered,
+    LoadedRow,
+    RowAltered,
+    altered_event,
+    former_problem,
+)
 from audit.envelope import EventContext, ObjectFacts, Op, Outcome, SignedEvent, build, storing
-from audit.governed import Governed, GovernedInstance
+from audit.governed import Former, Governed, GovernedInstance
 from audit.signing import KeyRing
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
@@ -69,6 +78,8 @@ class RowChange:
 
 
 Recordable = Governed | GovernedInstance | RowChange | Target
+BY = "services"
+"""Who met a row that was altered, when somebody changes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +113,8 @@ def record(
     as read), a `RowChange` after SQL of one's own, or a `Target`. `reason` and `detail` are erasable; put names, labels,
     before and after values, arguments and results there, after redaction. `risk` may only raise the usual one.
     An event of an actor without a workspace, or about an instance row, goes to the instance log.
+    A row that was not what the log says before the change raises `RowAltered`; what takes power away (`TAKES_AWAY`) is done
+    all the same, with an alarm, and leaves the row one that nobody believes.
     Raises RuntimeError outside of a transaction. When the database refuses the event, `EventNotAccepted` is raised by the
     statement that follows, and there is always one: COMMIT.
     """
@@ -115,8 +128,19 @@ def record_all(*, actor: Actor, entries: Sequence[Entry]) -> list[SignedEvent]:
         raise RuntimeError("record() belongs into the transaction of its change: wrap both in transaction.atomic().")
     if not entries:
         return []
-    events = [_sign(actor, entry) for entry in entries]
-    send_with_next(*storing(events))
+    events: list[SignedEvent] = []
+    alarms: list[SignedEvent] = []
+    for entry in entries:
+        facts, altered = _facts(entry)
+        if altered is not None:
+            if entry.event not in TAKES_AWAY:
+                raise RowAltered(altered)
+            facts = replace(facts, state=NO_STATE)
+            alarms.append(
+                altered_event(verifying_keys(), by=BY, workspace_id=altered.row.workspace_id, altered=[altered])
+            )
+        events.append(_sign(actor, entry, facts))
+    send_with_next(*storing([*alarms, *events]))
     return events
 
 
@@ -202,12 +226,22 @@ def change_rows(
     locked = list(rows.select_for_update())
     if not locked:
         return 0
+    told = _told_of(locked)
     # By id, and not by the query again: what the values change may be what the query looked at.
     rows.model._default_manager.filter(pk__in=[row.pk for row in locked]).update(**values)
     for row in locked:
-        row.note_changed(values)
+        row.note_changed(values, told[str(row.pk)])
     record_all(actor=actor, entries=[Entry(event=event, target=row, reason=reason) for row in locked])
     return len(locked)
+
+
+def _told_of(rows: Sequence[Governed]) -> dict[str, str | None]:
+    """What the newest event told of each of these rows of one type, by id."""
+    look = "SELECT id, audit.told_of_row(%s, id, rev) FROM unnest(%s::text[], %s::bigint[]) AS row (id, rev)"
+    with connection.cursor() as cursor:
+        ids, revisions = [str(row.pk) for row in rows], [row.audit_rev for row in rows]
+        cursor.execute(look, [rows[0].object_type(), ids, revisions])
+        return dict(cursor.fetchall())
 
 
 def third_party_row(row: models.Model, *, type_: str, op: Op, label: str = "") -> RowChange:
@@ -252,12 +286,12 @@ def _keys(process: str) -> KeyRing:
     return KeyRing.from_settings(process)
 
 
-def _sign(actor: Actor, entry: Entry) -> SignedEvent:
+def _sign(actor: Actor, entry: Entry, facts: ObjectFacts) -> SignedEvent:
     return build(
         keys=verifying_keys(),
         actor=actor,
         event=entry.event,
-        target=_facts(entry.target),
+        target=facts,
         workspace_id=_workspace(actor, entry.target),
         reason=entry.reason,
         detail=entry.detail,
@@ -268,12 +302,14 @@ def _sign(actor: Actor, entry: Entry) -> SignedEvent:
     )
 
 
-def _facts(target: Recordable) -> ObjectFacts:
-    match target:
+def _facts(entry: Entry) -> tuple[ObjectFacts, Altered | None]:
+    """What the event says of its target, and what was wrong with the row before the change."""
+    match target := entry.target:
         case Governed() | GovernedInstance():
-            return target.take_change()
+            facts, former = target.take_change()
+            return facts, _alteration(target, former, entry.event) if former else None
         case RowChange():
-            return ObjectFacts(
+            facts = ObjectFacts(
                 type=target.type,
                 id=target.id,
                 rev=target.rev,
@@ -283,7 +319,17 @@ def _facts(target: Recordable) -> ObjectFacts:
                 label=target.label,
             )
         case Target():
-            return ObjectFacts(type=target.type, id=target.id, label=target.label)
+            facts = ObjectFacts(type=target.type, id=target.id, label=target.label)
+    return facts, None
+
+
+def _alteration(row: Governed | GovernedInstance, former: Former, event: Event) -> Altered | None:
+    workspace_id = getattr(row, "workspace_id", None)
+    loaded = LoadedRow(row.object_type(), str(row.pk), workspace_id, former.rev, former.state)
+    problem = former_problem(loaded, former.told, verifying_keys())
+    if not problem and former.state is None and event not in TAKES_AWAY:
+        problem = "not all of its columns were loaded, so that nobody can say whether it was altered"
+    return Altered(loaded, problem) if problem else None
 
 
 def _workspace(actor: Actor, target: Recordable) -> UUID | None:

@@ -1,7 +1,7 @@
 """Saves through our services, asked for line by line like `bench/peers/saves.py`: `python -m bench.saves WORKSPACE`.
 
-A line is a number of saves, `least` and a number of the same by hand, or `bulk TABLE` for one change of 1,000 rows of a
-table that `bench.events` made.
+A line is a number of saves, `least` and a number of the same by hand, or `bulk TABLE` for one change of all rows of a
+table that `bench.events` made: with the guards through `change_rows`, without them by hand.
 """
 
 import sys
@@ -19,7 +19,7 @@ from agents.models import Agent
 from agents.services import create_agent, resume_agent, suspend_agent
 from audit.envelope import ObjectFacts, build, storing
 from audit.governed import Governed
-from audit.services import change_rows, verifying_keys
+from audit.services import Entry, RowChange, change_rows, create_rows, record_all, verifying_keys
 from audit.taxonomy import Event
 from bench.peers.answering import answer, questions
 from provenance.actor import Actor, ActorKind
@@ -28,6 +28,7 @@ from provenance.ids import uuid7
 from provenance.permissions import Permission
 
 ROWS = 50
+BULK_ROWS = 1000
 REASON = "Asked for too much"
 CHANGED = ("status", "suspended_reason")
 COLUMNS = ", ".join(field.column for field in Agent._meta.concrete_fields)
@@ -36,10 +37,16 @@ UPDATE = "UPDATE agents_agent SET status = %s, suspended_reason = %s, audit_rev 
 
 
 class Row(Governed):
-    """A row of `bench_bulk` or `bench_unguarded`: the columns that the change is about."""
+    """A row of `bench_bulk` or `bench_unguarded`, which have the columns of an agent."""
 
+    slug = models.CharField(max_length=60)
     title = models.CharField(max_length=200)
-    status = models.CharField(max_length=10)
+    status = models.CharField(max_length=10, default="active")
+    trust_level = models.CharField(max_length=10, default="low")
+    current_version = models.PositiveIntegerField(default=3)
+    suspended_reason = models.TextField(default="")
+    created_by = models.CharField(max_length=100, default="nobody")
+    created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         app_label = "bench"
@@ -58,7 +65,7 @@ class Guarded(Row):
 
 
 class Unguarded(Row):
-    """Update and events, and nothing that holds one against the other."""
+    """Without any."""
 
     audit_type = "bench_unguarded"
 
@@ -94,21 +101,59 @@ def main(workspace_id: UUID) -> None:
             change(actor=actor, agent_id=agent_id, reason=REASON)
         is_active[agent_id] = not is_active[agent_id]
 
-    def bulk(model: type[Row]) -> None:
-        with enter(workspace_id):
-            rows = model.objects.for_workspace(workspace_id)
-            title = f"Reads {time.monotonic_ns()}"
-            change_rows(actor=actor, event=Event.AGENT_UPDATED, rows=rows, values={"title": title})
-
+    _fill(actor)
+    bulk = {"bench_bulk": _change_all, "bench_unguarded": _change_all_by_hand}
     for words in questions():
         match words:
             case ["bulk", table]:
-                model = Guarded if table == "bench_bulk" else Unguarded
-                answer(1, lambda _number, model=model: bulk(model), server)
+                answer(1, lambda _number, change=bulk[table]: change(actor), server)
             case ["least", count]:
                 answer(int(count), _least(actor, by_hand, int(count)), server)
             case [count]:
                 answer(int(count), save, server)
+
+
+def _fill(actor: Actor) -> None:
+    with enter(workspace_of(actor)):
+        for model in (Guarded, Unguarded):
+            rows = [
+                model(workspace_id=actor.workspace_id, slug=f"agent-{number}", title="Reads invoices and asks")
+                for number in range(BULK_ROWS)
+            ]
+            create_rows(actor=actor, event=Event.AGENT_CREATED, rows=rows)
+
+
+def _change_all(actor: Actor) -> None:
+    with enter(workspace_of(actor)):
+        rows = Guarded.objects.for_actor(actor)
+        change_rows(actor=actor, event=Event.AGENT_UPDATED, rows=rows, values={"title": _title()})
+
+
+def _change_all_by_hand(actor: Actor) -> None:
+    """The same update and events, and nothing that holds one against the other."""
+    with enter(workspace_of(actor)):
+        rows, title = Unguarded.objects.for_actor(actor), _title()
+        locked = list(rows.select_for_update())
+        rows.filter(pk__in=[row.pk for row in locked]).update(title=title, audit_rev=models.F("audit_rev") + 1)
+        changes = []
+        for row in locked:
+            row.title, row.audit_rev = title, row.audit_rev + 1
+            changes.append(
+                RowChange(
+                    type=row.object_type(),
+                    id=str(row.pk),
+                    rev=row.audit_rev,
+                    op="update",
+                    changed=("title",),
+                    state=row.state(),
+                    label=title,
+                )
+            )
+        record_all(actor=actor, entries=[Entry(event=Event.AGENT_UPDATED, target=change) for change in changes])
+
+
+def _title() -> str:
+    return f"Reads {time.monotonic_ns()}"
 
 
 def _agents(actor: Actor) -> list[UUID]:

@@ -183,7 +183,9 @@ def grant_tool(
     tool = _tool(actor, tool_id)
     agent = _agent(actor, agent_id)
     full_name = f"{tool.server.slug}.{tool.name}"
-    if full_name not in _requested_tools(actor, agent):
+    version = AgentVersion.objects.for_actor(actor).filter(agent=agent, number=agent.current_version).first()
+    demand_as_signed(*(row for row in (tool, agent, version) if row is not None))
+    if version is None or full_name not in {request["tool"] for request in version.requested_tools}:
         raise ToolNotRequested(agent=agent.slug, tool=full_name)
     if tool.status != Tool.Status.APPROVED:
         raise ToolNotReviewed(tool=full_name)
@@ -306,11 +308,6 @@ def _demand_no_live_grant(actor: Actor, agent: Agent, tool: Tool) -> None:
 def grant_keeper(workspace_id: UUID) -> Actor:
     """The platform, as it closes grants whose time is over: nobody ended them but the clock."""
     return Actor.system("gateway.grants", workspace_id, [Permission.GATEWAY_WRITE])
-
-
-def _requested_tools(actor: Actor, agent: Agent) -> set[str]:
-    version = AgentVersion.objects.for_actor(actor).filter(agent=agent, number=agent.current_version).first()
-    return {request["tool"] for request in version.requested_tools} if version else set()
 
 
 def _checked(listing: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

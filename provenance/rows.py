@@ -35,13 +35,21 @@ def update(model: type[models.Model], key: dict[str, Any], values: Iterable[tupl
 
     `values` are as Django hands them to the hook `Model._do_update`: the field, a model, and the value.
     """
+    found = update_returning(model, key, values)
+    return None if found is None else bool(found)
+
+
+def update_returning(
+    model: type[models.Model], key: dict[str, Any], values: Iterable[tuple[Any, Any, Any]], returning: str = "NULL"
+) -> list[Any] | None:
+    """Like `update`, with one answer for the row that was written: what `returning` says of it, in SQL."""
     prepared = [(field, field.get_db_prep_save(value, connection)) for field, _model, value in values]
     if not prepared or any(hasattr(value, "as_sql") for _field, value in prepared):
         return None
-    statement = _updating(model, tuple(field.attname for field, _value in prepared), tuple(key))
+    statement = _updating(model, tuple(field.attname for field, _value in prepared), tuple(key), returning)
     with connection.cursor() as cursor:
         cursor.execute(statement, [_plain(value) for value in (*(value for _field, value in prepared), *key.values())])
-        return bool(cursor.rowcount)
+        return [answer for (answer,) in cursor.fetchall()]
 
 
 @cache
@@ -56,9 +64,9 @@ def _selecting(model: type[models.Model], key: tuple[str, ...]) -> tuple[str, li
 
 
 @cache
-def _updating(model: type[models.Model], names: tuple[str, ...], key: tuple[str, ...]) -> str:
-    table, assignments = _quoted(model._meta.db_table), ", ".join(_equations(model, names))
-    return f"UPDATE {table} SET {assignments} WHERE {' AND '.join(_equations(model, key))}"  # noqa: S608  our names
+def _updating(model: type[models.Model], names: tuple[str, ...], key: tuple[str, ...], returning: str) -> str:
+    table, assignments, where = _quoted(model._meta.db_table), _equations(model, names), _equations(model, key)
+    return f"UPDATE {table} SET {', '.join(assignments)} WHERE {' AND '.join(where)} RETURNING {returning}"  # noqa: S608  our names
 
 
 def _equations(model: type[models.Model], names: tuple[str, ...]) -> list[str]:

@@ -102,11 +102,17 @@ def definition_of(version: WorkflowVersion) -> dict[str, Any]:
 
 def live_version(workflow: Workflow) -> WorkflowVersion | None:
     """The version that new runs use."""
+    alias = live_alias(workflow)
+    return alias.version if alias else None
+
+
+def live_alias(workflow: Workflow) -> WorkflowAlias | None:
+    """What says which version new runs use, with that version."""
     aliases = WorkflowAlias.objects.for_workspace(workflow.workspace_id).filter(
         workflow=workflow, name=WorkflowAlias.LIVE
     )
-    alias = aliases.select_related("version").first()
-    return alias.version if alias else None
+    alias: WorkflowAlias | None = aliases.select_related("version").first()
+    return alias
 
 
 def catalog(workspace_id: UUID, checked: Definition) -> Catalog:

@@ -12,6 +12,8 @@ from uuid import UUID
 
 from django.db import DatabaseError, close_old_connections, connection
 
+from audit.attestation import RowAltered
+from audit.services import record_altered
 from provenance import sweeper
 from provenance.actor import Actor
 from provenance.db import database_now, enter
@@ -143,6 +145,8 @@ def _call_registered() -> None:
     for name, sweep in sweeper.registered().items():
         try:
             sweep(now)
+        except RowAltered as error:
+            record_altered(error.altered, by=name)
         except Exception:
             # One floor's sweep must not keep the others from theirs.
             logger.exception("sweep %s failed", name)

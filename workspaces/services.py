@@ -14,7 +14,7 @@ from django.core.validators import validate_email
 from django.db import connection, transaction
 from django.utils import timezone
 
-from audit.loading import attested, demand_as_signed
+from audit.loading import demand_as_signed
 from audit.services import record
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
@@ -148,11 +148,13 @@ def accept_invitation(
         raise InvitationClosed
     workspace_id, invitation_id = found
     with enter(workspace_id):
-        Invitation.objects.for_workspace(workspace_id).select_for_update().get(pk=invitation_id)
+        invitation: Invitation = (
+            Invitation.objects.for_workspace(workspace_id).select_for_update().get(pk=invitation_id)
+        )
         # It gives roles: one that somebody slipped in or edited past the platform gives none (T06).
-        invitation = attested(Invitation, "row.id = %(id)s", {"id": invitation_id})
+        demand_as_signed(invitation)
         now = timezone.now()
-        if invitation is None or not invitation.is_open(now):
+        if not invitation.is_open(now):
             raise InvitationClosed
         actor = _invited_actor(invitation, user, request_id=request_id, ip=ip)
         if user is None:

@@ -9,7 +9,8 @@ from django.db import connection
 
 from approvals.models import ApprovalRequest, Status
 from approvals.services.holding import close, context_of, locked, wake
-from audit.services import Target, record
+from audit.attestation import RowAltered
+from audit.services import Target, record, record_altered
 from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.db import database_now, enter
@@ -58,6 +59,9 @@ def _each(
     try:
         with enter(workspace_id):
             return change(actor, locked(actor, request_id), now)
+    except RowAltered as error:
+        record_altered(error.altered, by="approvals.sla")
+        return False
     except Exception:
         logger.exception("approvals.sweep_failed", extra={"request_id": str(request_id)})
         return False

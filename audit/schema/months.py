@@ -3,7 +3,7 @@
 What the log needs of a month that left is carried on: the newest event about each row that lives, and what tells of the log.
 """
 
-from audit.schema import coverage
+from audit.schema import coverage, newest_changes
 from audit.schema.functions import OF_THIS_TRANSACTION, Function
 from audit.schema.tables import read_by_auditors, written_once
 from audit.taxonomy import OF_THE_LOG
@@ -19,6 +19,17 @@ RUNS = ("run", "step")
 """Types whose rows are a record of what ran and grant nothing; their last events need not outlive the month."""
 
 _PARTITION_PLACEHOLDER = "event_of_this_month"
+
+
+def of_the_month(partition: str) -> tuple[Function, ...]:
+    """The functions that name the month, and are made anew with each."""
+    return coverage.require_event(partition), newest_changes.told_of_row(partition)
+
+
+_MAKE_ANEW = "\n".join(
+    f"    EXECUTE pg_catalog.replace($template${function.create()}$template$, '{_PARTITION_PLACEHOLDER}', part);"
+    for function in of_the_month(_PARTITION_PLACEHOLDER)
+)
 
 ENSURE_PARTITIONS = Function(
     name="ensure_partitions",
@@ -60,17 +71,11 @@ BEGIN
   part := pg_catalog.to_char(pg_catalog.now() AT TIME ZONE 'UTC', '"event_"YYYY_MM');
   IF NOT EXISTS (SELECT FROM pg_catalog.pg_proc WHERE oid = pg_catalog.to_regproc('audit.require_event')
                  AND pg_catalog.strpos(prosrc, pg_catalog.format('audit.%I AS', part)) > 0) THEN
-    EXECUTE pg_catalog.replace($template${coverage.require_event(_PARTITION_PLACEHOLDER).create()}$template$,
-      '{_PARTITION_PLACEHOLDER}', part);
+{_MAKE_ANEW}
   END IF;
 END
 """,  # noqa: S608  composed of constants
 )
-
-
-def of_the_month(partition: str) -> tuple[Function, ...]:
-    """The functions that name the month, and are made anew with each."""
-    return (coverage.require_event(partition),)
 
 
 _MONTH = f"""

@@ -8,6 +8,7 @@ that starts the call (T03).
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -22,9 +23,10 @@ from approvals.models import ApprovalRequest
 from approvals.rules import users_among
 from approvals.services import request_approval
 from audit import envelope
+from audit.attestation import RowAltered
 from audit.envelope import ObjectFacts, SignedEvent
 from audit.governed import GUARD_COLUMNS, state_commitment
-from audit.services import signing_as
+from audit.services import record_altered, signing_as
 from audit.taxonomy import Event
 from gateway import services, sql
 from gateway.calls.consent import Approved
@@ -100,13 +102,14 @@ async def ask(
 
 
 async def quarantine(workspace_id: UUID, tool_id: UUID, observed: dict[str, Any] | None) -> None:
-    """Stop a tool whose definition is no longer the reviewed one."""
+    """Stop a tool whose definition is no longer the reviewed one. One that was altered is stopped by that, and told."""
     actor = Actor.system("gateway.catalog", workspace_id, permissions=[Permission.GATEWAY_WRITE])
 
     def work() -> None:
         services.quarantine_tool(actor=actor, tool_id=tool_id, observed=observed)
 
-    await _in_thread(workspace_id, work)
+    with suppress(RowAltered):
+        await _in_thread(workspace_id, work)
 
 
 async def consume(connection: Connection, scribe: Scribe, approved: Approved) -> SignedEvent:
@@ -169,8 +172,13 @@ _THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="gateway-orm", i
 async def _in_thread(workspace_id: UUID, work: Callable[[], T]) -> T:
     def run() -> T:
         try:
-            with signing_as("gateway"), enter(workspace_id):
-                return work()
+            with signing_as("gateway"):
+                try:
+                    with enter(workspace_id):
+                        return work()
+                except RowAltered as error:
+                    record_altered(error.altered, by="gateway")
+                    raise
         finally:
             close_old_connections()
 

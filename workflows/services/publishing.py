@@ -1,5 +1,6 @@
 """Drafts become versions, and a version becomes the one that new runs use."""
 
+from audit.loading import demand_as_signed
 from audit.services import EventContext, record
 from audit.taxonomy import Event
 from provenance.actor import Actor
@@ -72,6 +73,8 @@ def publish_version(*, actor: Actor, slug: str, expected_hash: str = "") -> Work
     draft = WorkflowDraft.objects.for_actor(actor).filter(workflow=workflow).first()
     if draft is None:
         raise NothingToPublish
+    # What is published is what somebody wrote (T06).
+    demand_as_signed(draft)
     checked = definition.parse(draft.source)
     _demand_ready(actor, checked, slug)
     if expected_hash and expected_hash != checked.content_hash:

@@ -80,15 +80,14 @@ def start_run_once(
     workflow = Workflow.objects.for_actor(actor).filter(slug=workflow_slug).first()
     if workflow is None:
         raise NotFound(f"There is no workflow {workflow_slug[:63]!r} here.")
-    version = selectors.live_version(workflow)
-    if version is None:
+    live = selectors.live_alias(workflow)
+    if live is None:
         raise NotPublished
-    # What runs is what somebody published: the run is bound to it by its hash, and nobody looks again (T06).
-    demand_as_signed(workflow)
-    demand_as_signed(version)
-    loaded = definition.load(version.definition)
+    # What runs is what somebody published (T06).
+    demand_as_signed(workflow, live, live.version)
+    loaded = definition.load(live.version.definition)
     _check_input(loaded, input)
-    run = _queued_run(actor, workflow, version, loaded, input)
+    run = _queued_run(actor, workflow, live.version, loaded, input)
     if repeat:
         _remember(actor, repeat, run)
     return Started(run, is_repeat=False)
@@ -169,6 +168,7 @@ def _manifest(actor: Actor, loaded: Definition) -> dict[str, Any]:
             found = version_for_run(workspace_id, slug)
         except NotFound as error:
             raise AgentNotActive(f"The agent {slug!r} of this workflow does not exist any more.") from error
+        demand_as_signed(found.agent, found.version)
         agents[slug] = {
             "title": found.agent.title,
             "agent_id": str(found.agent.pk),
