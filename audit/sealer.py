@@ -34,6 +34,7 @@ from audit.envelope import EventContext, storing
 from audit.epochs import Break, breaks, origin_of
 from audit.glance import Glance, Row
 from audit.judging import flaw, too_late
+from audit.notes import AnyVerifier
 from audit.sealing import continuity, sql
 from audit.sealing.announcements import Announcer
 from audit.sealing.backlog import Backlog
@@ -42,6 +43,7 @@ from audit.sealing.lease import Lease, LostLease
 from audit.sealing.log_keys import LogKeys, log_signer
 from audit.sealing.passes import Cluster, Kept, State
 from audit.sealing.publishing import Publisher
+from audit.sealing.standing import NotContinued
 from audit.sealing.stored_logs import Judge, StoredLogs
 from audit.signing import KeyRing
 from audit.taxonomy import Event
@@ -92,7 +94,7 @@ class Sealer:
     def __post_init__(self) -> None:
         """A courier for each place."""
         self.couriers = [Courier(place, self.connect, self._tell_anchor) for place in self.places]
-        self._backlog, self._logs = Backlog(self.most_events), StoredLogs(self.origin)
+        self._backlog, self._logs = Backlog(self.most_events), StoredLogs(self.origin, self._verifiers)
         self._publisher, self._announcer = Publisher(self.log_keys, self.couriers), Announcer(self.keys)
 
     def run(self, stop: threading.Event) -> None:
@@ -105,7 +107,7 @@ class Sealer:
                 is_more = self.work()
             except LostLease:
                 is_more = False
-            except (psycopg.Error, KeyRefused):
+            except (psycopg.Error, KeyRefused, NotContinued):
                 logger.warning("sealing failed; trying again", exc_info=True)
                 self.close()
                 is_more = False
@@ -136,7 +138,11 @@ class Sealer:
         if not self._lease.take(connection):
             return False
         here = Cluster(*connection.execute(sql.HERE).fetchall()[0])
-        if refusal := continuity.refusal(self._breaks) or self.log_keys.refusal(connection):
+        if (
+            refusal := continuity.refusal(self._breaks)
+            or self.log_keys.refusal(connection)
+            or self._taken_up(connection)
+        ):
             self._refuse(refusal)
             return False
         self.log_keys.register(connection, self.origin, self._tell_rotation)
@@ -177,8 +183,10 @@ class Sealer:
         return found.is_more
 
     def publish(self) -> None:
-        """Sign every checkpoint that is committed and unsigned."""
-        self._publisher.publish(self._open())
+        """Sign every checkpoint of this sealer's that is committed and unsigned."""
+        connection = self._open()
+        for problem in self._publisher.publish(connection, self._logs.waiting):
+            self._announcer.tell_moved(connection, self._instance, problem)
 
     def close(self) -> None:
         """Give the lease and the connection back, as far as they are still there."""
@@ -210,7 +218,8 @@ class Sealer:
             self._lease.keep(connection, sql.KEEP_LOOKING, newest=max(ids))
         # So that what is published now is signed by a key that is being replaced as well.
         self.log_keys.register(connection, self.origin, self._tell_rotation)
-        self.publish()
+        # What else has no signature is the next sealer's to look into.
+        self._publisher.publish(connection, self._logs.waiting)
         note_status(connection, SUBJECT)
         return found
 
@@ -225,6 +234,17 @@ class Sealer:
             verifiers=self.log_keys.signer.verifiers,
             keys=self.keys,
         )
+
+    def _verifiers(self, origin: str) -> Sequence[AnyVerifier]:
+        return self.log_keys.signer.verifiers(origin)
+
+    def _taken_up(self, connection: psycopg.Connection[Any]) -> str:
+        """Why the logs cannot be taken up as they are stored; empty when they can."""
+        try:
+            self._logs.take_up(connection)
+        except NotContinued as problem:
+            return str(problem)
+        return ""
 
     def _refuse(self, refusal: str) -> None:
         """Stop, so that everybody sees it: nothing more is sealed or signed until a person has decided."""

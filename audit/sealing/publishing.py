@@ -5,7 +5,7 @@ A checkpoint that was signed before its commit could be of a log that never was.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -14,6 +14,7 @@ from audit.anchors.couriers import Courier
 from audit.notes import Checkpoint, signed_note
 from audit.sealing import sql
 from audit.sealing.log_keys import LogKeys
+from audit.sealing.standing import Place
 from provenance.keyfiles import KeyRefused
 
 logger = logging.getLogger(__name__)
@@ -27,11 +28,21 @@ class Publisher:
 
     log_keys: LogKeys
     couriers: Sequence[Courier]
+    _strangers: set[tuple[int, int, str]] = field(default_factory=set)
 
-    def publish(self, connection: Connection) -> None:
-        """Sign every checkpoint that is committed and unsigned. Only now does anybody get to see it."""
+    def publish(self, connection: Connection, waiting: dict[Place, str]) -> list[str]:
+        """Sign every checkpoint that is committed, unsigned and among these. Only now does anybody get to see it.
+
+        A sentence for each other one that has no signature: somebody wants it signed who has no key.
+        """
         signed: list[tuple[Checkpoint, dict[str, Any]]] = []
+        strangers: list[str] = []
         for log_id, size, text, is_instance in connection.execute(sql.UNSIGNED).fetchall():
+            if waiting.get((log_id, size)) != text:
+                if (log_id, size, text) not in self._strangers:
+                    self._strangers.add((log_id, size, text))
+                    strangers.append(f"a checkpoint of the log {log_id} at {size} was put there for a signature")
+                continue
             checkpoint = Checkpoint.parse(text)
             try:
                 signatures = self.log_keys.signer.sign(checkpoint, is_instance=is_instance)
@@ -47,7 +58,9 @@ class Publisher:
                 cursor.execute("SET LOCAL synchronous_commit = off")
                 cursor.executemany(sql.SIGN, [row for _checkpoint, row in signed])
         for checkpoint, row in signed:
+            del waiting[row["log_id"], row["size"]]
             self._offer(checkpoint, row["signatures"])
+        return strangers
 
     def offer_newest(self, connection: Connection) -> None:
         """What the sealer before published last, and perhaps nobody carried away."""

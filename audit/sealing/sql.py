@@ -85,7 +85,17 @@ SELECT id, origin FROM audit.log WHERE workspace_id IS NOT DISTINCT FROM %(works
 OPEN_LOG = """
 INSERT INTO audit.log (workspace_id, epoch, origin) VALUES (%(workspace_id)s, %(epoch)s, %(origin)s) RETURNING id, origin
 """
-NEWEST_CHECKPOINT = "SELECT size, frontier FROM audit.checkpoint WHERE log_id = %(log_id)s ORDER BY size DESC LIMIT 1"
+STANDING = """
+SELECT size, note, signatures, frontier FROM audit.checkpoint WHERE log_id = %(log_id)s AND size >= COALESCE(
+  (SELECT size FROM audit.checkpoint WHERE log_id = %(log_id)s AND signatures IS NOT NULL ORDER BY size DESC LIMIT 1), 0)
+ORDER BY size
+"""
+TAKEN_UP = """
+SELECT id, origin FROM audit.log
+WHERE NOT EXISTS (SELECT FROM audit.log AS later WHERE later.workspace_id IS NOT DISTINCT FROM log.workspace_id
+                  AND later.epoch > log.epoch)
+  OR EXISTS (SELECT FROM audit.checkpoint WHERE checkpoint.log_id = log.id AND signatures IS NULL)
+"""
 TILE = "SELECT data FROM audit.tile WHERE log_id = %(log_id)s AND level = %(level)s AND n = %(n)s"
 LAST_LEAVES = """
 SELECT hash FROM audit.leaf WHERE log_id = %(log_id)s AND idx >= %(first)s AND idx < %(size)s ORDER BY idx

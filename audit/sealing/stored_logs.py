@@ -15,11 +15,12 @@ import psycopg
 from audit.epochs import origin_of
 from audit.glance import Row, leaf_of
 from audit.judging import checkpoint_entry
-from audit.merkle import Frontier, leaf_hash
+from audit.merkle import leaf_hash
 from audit.notes import Checkpoint
 from audit.sealing import sql
 from audit.sealing.growth import TILE_WIDTH, Log, Tile, unfinished_tiles
 from audit.sealing.passes import in_order
+from audit.sealing.standing import Place, Verifiers, all_waiting, standing
 
 Connection = psycopg.Connection[Any]
 Judge = Callable[[Row], str]
@@ -51,10 +52,13 @@ class StoredLogs:
     """The logs of one installation, each as far as it was needed."""
 
     installation: str
+    verifiers: Verifiers
+    # Checkpoints that were made here, or that continue what was signed, and have no signature yet.
+    waiting: dict[Place, str] = field(default_factory=dict)
     _logs: dict[UUID | None, Log] = field(default_factory=dict)
 
     def log(self, connection: Connection, workspace_id: UUID | None) -> Log:
-        """The newest epoch of that log as it is stored, opened when it is not there yet."""
+        """The newest epoch of that log as it is stored, opened when it is not there yet. Raises `NotContinued`."""
         if workspace_id in self._logs:
             return self._logs[workspace_id]
         names = {"workspace_id": workspace_id, "origin": origin_of(self.installation, workspace_id), "epoch": 1}
@@ -63,9 +67,8 @@ class StoredLogs:
         )
         ((log_id, origin),) = rows
         log = Log(log_id, origin, workspace_id)
-        if latest := connection.execute(sql.NEWEST_CHECKPOINT, {"log_id": log.id}).fetchone():
-            log.frontier = Frontier.of(*latest)
-            log.unfinished = _unfinished(connection, log)
+        log.frontier, _waiting = standing(connection, log.id, origin, self.verifiers)
+        log.unfinished = _unfinished(connection, log) if log.size else []
         self._logs[workspace_id] = log
         return log
 
@@ -80,6 +83,11 @@ class StoredLogs:
     def forget(self) -> None:
         """Read everything anew when it is needed again."""
         self._logs.clear()
+        self.waiting.clear()
+
+    def take_up(self, connection: Connection) -> None:
+        """Begin with what is stored. Raises `NotContinued` when that is not what the keys of the logs signed."""
+        self.waiting |= all_waiting(connection, self.verifiers)
 
     def append(
         self, connection: Connection, events: Sequence[Row], judge_of: JudgeOf
@@ -105,6 +113,7 @@ class StoredLogs:
         with connection.cursor() as cursor:
             cursor.executemany(sql.STORE_TILE, [_tile_row(one.log, tile) for one, _idx in noted for tile in one.tiles])
             cursor.executemany(sql.STORE_CHECKPOINT, [_checkpoint_row(one, idx) for one, idx in noted])
+        self.waiting |= {(one.log.id, one.checkpoint.size): one.checkpoint.text for one, _idx in noted}
         return [(one.log, one.flawed) for one, _idx in noted if one.flawed]
 
 
