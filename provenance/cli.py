@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -57,10 +58,23 @@ ROLE_OF_COMMAND = {
 }
 # What argparse ends with when it is called wrongly, and our commands when they could not begin.
 WRONG_CALL = NOT_BEGUN = 2
+# What a shell says of a program that SIGPIPE ended.
+READER_GONE = 141
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; its exit code. `argv` is without the program's name."""
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has enough (`| head`). What is left goes nowhere, or Python would complain of it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+    return code
+
+
+def _run(argv: Sequence[str]) -> int:
     if answers.asks_for_overview(argv):
         say(answers.overview())
         return 0

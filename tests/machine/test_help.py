@@ -1,5 +1,6 @@
 """What a newcomer is told who asks `./manage.py` for help or mistypes; also where nothing is installed yet."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from provenance import help as answers
-from provenance.cli import COMMANDS
+from provenance.cli import COMMANDS, READER_GONE
 from provenance.home import CHECKOUT
 
 
-def ask(home, *arguments, **variables):
+def ask(home, *arguments, stdout=subprocess.PIPE, **variables):
     return subprocess.run(
         [sys.executable, str(CHECKOUT / "manage.py"), *arguments],
         env={"PATH": "/usr/bin:/bin", "PROVENANCE_HOME": str(home.root), **variables},
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=60,
         check=False,
@@ -52,6 +54,17 @@ def test_help_for_a_command_of_ours_tells_of_it_and_not_of_django(home, name):
     assert told.returncode == 0
     generic = {"--settings", "--pythonpath", "--traceback", "--no-color", "--verbosity", "--skip-checks"}
     assert not {word for word in generic if word in told.stdout}
+
+
+@pytest.mark.parametrize("arguments", [(), ("help", "--all"), ("status",)])
+def test_who_stops_reading_is_not_told_of_a_fault(home, arguments):
+    """As `./manage.py status | head -1` does."""
+    home.ensure_keys()
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write) as gone:
+        told = ask(home, *arguments, stdout=gone)
+    assert (told.returncode, told.stderr) == (READER_GONE, "")
 
 
 def test_a_mistyped_command_gets_the_nearest_one_and_our_list(home):
