@@ -22,6 +22,7 @@ from audit.selectors import EventFilters, EventRow
 from audit.spool import spooled
 from audit.steps import State
 from audit.tiles import published_log
+from audit.words import ACTIONS
 from provenance.api import ApiRequest, Endpoint, Paging, list_response
 from provenance.errors import Invalid, NotFound
 from provenance.ids import parse_public_id, public_id
@@ -123,7 +124,9 @@ class SealOutput(serializers.Serializer[Any]):
 _FILTERS = [
     OpenApiParameter("since", OpenApiTypes.DATETIME, description="Not before this time (RFC 3339)."),
     OpenApiParameter("until", OpenApiTypes.DATETIME, description="Before this time (RFC 3339)."),
-    OpenApiParameter("type", OpenApiTypes.STR, many=True, description="A type (`run.failed`) or a domain (`run`)."),
+    OpenApiParameter(
+        "type", OpenApiTypes.STR, many=True, description="A type (`run.failed`), or a part of it: `run`, `failed`."
+    ),
     OpenApiParameter("actor", OpenApiTypes.STR, description="Id of the actor, `usr_…` or as events hold it."),
     OpenApiParameter("object", OpenApiTypes.STR, description="Id of the object, `apr_…` or as events hold it."),
     OpenApiParameter("run", OpenApiTypes.STR, description="Id of a run, `run_…`."),
@@ -351,6 +354,9 @@ def filters_of(request: ApiRequest) -> EventFilters:
         raise _invalid("risk", f"One of {', '.join(Risk)}.")
     if outcome and outcome not in OUTCOMES:
         raise _invalid("outcome", f"One of {', '.join(OUTCOMES)}.")
+    if unknown := sorted(set(query.getlist("type")) - ACTIONS):
+        # Nothing would be found, and that would look like silence.
+        raise _invalid("type", f"There is no event {unknown[0][:64]!r}, and none whose name begins or ends so.")
     since, until = _time("since", query.get("since", "")), _time("until", query.get("until", ""))
     if since and until and since > until:
         raise _invalid("until", "A time that is not before `since`.")

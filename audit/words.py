@@ -56,6 +56,9 @@ _NAMES = {
     for name in names
 }
 
+ACTIONS = frozenset(name for event in Event for name in (event.value, event.domain, event.verb))
+"""What a search for types of events takes: whole names, what they are about, and what happened."""
+
 _DAY = re.compile(r"(20\d\d)-(\d\d)(?:-(\d\d))?")
 _BETWEEN_WORDS = re.compile("[._]")
 _MOST_WORDS = 6

@@ -48,8 +48,10 @@ def event(admin, workspace):
 
 
 def test_an_event_is_found_and_read_with_its_signed_bytes(client, event):
-    found = client.get("/api/v1/audit/events", {"type": "run", "run": public_id("run", RUN), "risk": "high"}).json()
+    where = {"run": public_id("run", RUN), "risk": "high"}
+    found = client.get("/api/v1/audit/events", {**where, "type": "run"}).json()
     (item,) = found["items"]
+    assert found == client.get("/api/v1/audit/events", {**where, "type": "failed"}).json()
     assert (item["event_type"], item["object"]["label"], item["reason"]) == ("run.failed", "R-1", "odd")
     assert item["context"]["run_id"] == public_id("run", RUN)
     whole = client.get(f"/api/v1/audit/events/{item['event_id']}").json()
@@ -83,6 +85,7 @@ def test_pages_follow_one_another(client, event):
         {"since": "yesterday"},
         {"since": "2026-13-01"},
         {"typ": "run"},
+        {"type": "run.faild"},
         {"actor": "R-TQ8J0"},
         {"object": "AP-6TSCD"},
         {"run": "R-TQ8J0"},
