@@ -118,13 +118,14 @@ def _fill(places: Places, seed: Seed, listings: Listings) -> SignIns:
             _register_agent(operator, agent, seed.agents[agent["file"]])
         for source in seed.workflows.values():
             _publish(operator, source)
-        key = _issue_key(operator, seed["integration"])
+        key, audit_key = (_issue_key(operator, seed[name]) for name in ("integration", "auditing"))
     _start_runs(key, seed)
     return SignIns(
         workspace=workspace.slug,
         workspace_id=str(workspace.pk),
         people=[Person(title=title, password=members[title][1], **person) for title, person in seed["people"].items()],
         api_key=key,
+        audit_key=audit_key,
     )
 
 
@@ -229,12 +230,9 @@ def _publish(operator: Actor, source: str) -> None:
     workflows.publish_version(actor=operator, slug=slug)
 
 
-def _issue_key(operator: Actor, integration: Mapping[str, Any]) -> str:
+def _issue_key(operator: Actor, wanted: Mapping[str, Any]) -> str:
     _key, text = apikeys.issue_key(
-        actor=operator,
-        name=integration["name"],
-        scopes=integration["scopes"],
-        expires_in_days=integration["days"],
+        actor=operator, name=wanted["name"], scopes=wanted["scopes"], expires_in_days=wanted["days"]
     )
     return text
 

@@ -1,4 +1,4 @@
-"""`demo.json`: how the demo people sign in and the integration's key. Of mode 0600, and the only place that has them."""
+"""`demo.json`: how the demo people sign in and the keys of its programs. Of mode 0600, and the only place that has them."""
 
 import json
 import secrets
@@ -29,12 +29,14 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class SignIns:
-    """Everything that is needed to act as the demo's people and its integration."""
+    """Everything that is needed to act as the demo's people, its integration and its auditors' programs."""
 
     workspace: str
     workspace_id: str
     people: list[Person]
     api_key: str = field(repr=False)
+    # A file of before there was one has none.
+    audit_key: str = field(default="", repr=False)
 
     @classmethod
     def read(cls, path: Path) -> Self:
