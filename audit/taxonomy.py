@@ -378,7 +378,7 @@ class Event(StrEnum):
     AUDIT_VIEW_SAVED = "audit.view_saved", Risk.LOW, "A member gave a name to filters of the log."
     AUDIT_VIEW_REMOVED = "audit.view_removed", Risk.LOW, "A member removed named filters of the log."
     AUDIT_EXPORT_REQUESTED = "audit.export_requested", Risk.MEDIUM, "A member asked for a bundle of events."
-    AUDIT_EXPORTED = "audit.exported", Risk.HIGH, "Events left in a bundle."
+    AUDIT_EXPORTED = "audit.exported", Risk.HIGH, "Events left in a bundle, or in a stream on the host."
     AUDIT_EXPORT_FETCHED = "audit.export_fetched", Risk.HIGH, "A member took a bundle of events away."
     AUDIT_DETAIL_ERASED = (
         "audit.detail_erased",

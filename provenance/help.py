@@ -30,6 +30,7 @@ SUMMARIES: Mapping[str, str] = {
     "backup_keys": "a sealed copy of all keys: backup_keys FILE --to RECOVERY.pub",
     "restore_keys": "keys back from a sealed copy: restore_keys FILE --key RECOVERY",
     "audit_export": "a bundle of a log, made on the host: audit_export WORKSPACE FILE.zip",
+    "audit_stream": "what is new in the log of the instance, for whatever ships logs: audit_stream CURSOR",
     "audit_vkeys": "the public keys of a log's checkpoints, for an auditor: audit_vkeys WORKSPACE FILE.pub",
     "reconcile": "hold every governed row against the log, and name each that was changed past the platform",
     "expire": "let months of the log go whose seven years are over",

@@ -1,5 +1,7 @@
 """The sealed and published log by index, as a worker may read it: never by id or time, which say nothing of order."""
 
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -15,7 +17,7 @@ WINDOW = 250
 LARGEST_BATCH_BYTES = 3 * 2**20
 
 # Leaves whose event is gone (its month was detached after years) stay in the log and give no record.
-_SEALED = """
+SEALED = """
 SELECT leaf.idx, leaf.hash, event.id, event.kid, event.mac, event.body, detail.body
   FROM audit.leaves(%s, %s, %s) AS leaf
   JOIN audit.event AS event ON event.id = leaf.event_id
@@ -24,8 +26,8 @@ SELECT leaf.idx, leaf.hash, event.id, event.kid, event.mac, event.body, detail.b
 """
 
 
-def published(tree: Tree, workspace_id: UUID) -> list[tuple[StoredLog, int]]:
-    """Each epoch of the workspace's log with the size of its newest signed checkpoint, oldest first."""
+def published(tree: Tree, workspace_id: UUID | None) -> list[tuple[StoredLog, int]]:
+    """Each epoch of the workspace's log (None: of the instance's) with the size of its newest signed checkpoint, oldest first."""
     logs = tree.logs(workspace_id)
     checkpoints = [tree.newest_checkpoint(log.id) for log in logs]
     return [(log, found.checkpoint.size if found else 0) for log, found in zip(logs, checkpoints, strict=True)]
@@ -47,6 +49,24 @@ def next_batch(tree: Tree, sink: Sink, cursor: Cursor) -> Batch | None:
     return None
 
 
+def entry_of(origin: str, previous: int | None, row: Sequence[Any]) -> Entry:
+    """A row of `SEALED`."""
+    index, leaf, event_id, kid, mac, body, detail = row
+    facts = AuditDetail(event_id=event_id, body=detail).facts if detail is not None else {}
+    return Entry(
+        origin=origin,
+        index=index,
+        previous=previous,
+        leaf=bytes(leaf),
+        event_id=event_id,
+        kid=kid,
+        mac=bytes(mac),
+        body=body,
+        actor_label=text_of(facts.get("actor_label")),
+        object_label=text_of(facts.get("object_label")),
+    )
+
+
 def backlog(tree: Tree, workspace_id: UUID, cursor: Cursor) -> int:
     """How many published events are not confirmed, those that the stream does not want included."""
     return unconfirmed(published(tree, workspace_id), cursor)
@@ -64,31 +84,19 @@ def _batch(tree: Tree, sink: Sink, cursor: Cursor, log: StoredLog, size: int) ->
     first = cursor.next_idx
     end = cursor.pending_end or min(first + WINDOW, size)
     with connection.cursor() as execute:
-        execute.execute(_SEALED, [log.id, first, end, sink.with_labels])
+        execute.execute(SEALED, [log.id, first, end, sink.with_labels])
         rows = execute.fetchall()
     entries: list[Entry] = []
     previous, bytes_left = cursor.sent_idx, LARGEST_BATCH_BYTES
-    for index, leaf, event_id, kid, mac, body, detail in rows:
-        facts = AuditDetail(event_id=event_id, body=detail).facts if detail is not None else {}
-        entry = Entry(
-            origin=log.origin,
-            index=index,
-            previous=previous,
-            leaf=bytes(leaf),
-            event_id=event_id,
-            kid=kid,
-            mac=bytes(mac),
-            body=body,
-            actor_label=text_of(facts.get("actor_label")),
-            object_label=text_of(facts.get("object_label")),
-        )
+    for row in rows:
+        entry = entry_of(log.origin, previous, row)
         if not entry.is_wanted(sink.risk, sink.events):
             continue
         bytes_left -= size_of(sink.kind, entry)
         if bytes_left < 0 and entries and not cursor.pending_end:
-            end = index
+            end = entry.index
             break
         entries.append(entry)
-        previous = index
+        previous = entry.index
     sealed_in = tree.first_checkpoint_over(log.id, end - 1)
     return Batch(log.origin, first, end, entries, sealed_in.note if sealed_in else "")

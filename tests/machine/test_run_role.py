@@ -43,7 +43,7 @@ def test_a_role_whose_database_is_down_says_where_it_looked_and_what_to_do(home,
     "command",
     [
         *(["verify"], ["demo", "--headless"], ["migrate"], ["start-epoch", "--reason", "x"]),
-        *(["audit_keys", "ws", "x.keys"], ["audit_export", "ws", "x.zip"]),
+        *(["audit_keys", "ws", "x.keys"], ["audit_export", "ws", "x.zip"], ["audit_stream", "x.cursor"]),
     ],
     ids=lambda command: command[0],
 )

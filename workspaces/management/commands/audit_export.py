@@ -4,22 +4,19 @@ import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
-import psycopg
-from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
 from audit.bundles import Source
 from audit.exports import Bundle, export_bundle, export_instance
+from audit.management.reader import instance_reader
 from audit.tree import Tree
 from provenance.actor import Actor
 from provenance.command import OurCommand
 from provenance.db import enter
 from provenance.errors import ProvenanceError
 from provenance.permissions import Permission
-from provenance.postgres.names import signed_in
 from provenance.terminal import Bar, place_problem
 from workspaces.management.commands.audit_keys import known_workspace
 
@@ -68,9 +65,7 @@ class Command(OurCommand):
     def _export(self, log: str, path: Path, **wishes: Any) -> Bundle:
         if log == INSTANCE:
             actor = Actor.system("audit_export", None, [Permission.AUDIT_READ])
-            with path.open("wb") as out, closing(signed_in(_reader_url())) as reader, transaction.atomic():
-                # Rows of workspaces lie between those of the instance: in the scope of none of them they are not seen.
-                reader.execute("SELECT set_config('app.workspace_id', %s, false)", [str(UUID(int=0))])
+            with path.open("wb") as out, closing(instance_reader()) as reader, transaction.atomic():
                 tree = Tree(lambda statement, parameters: reader.execute(statement, parameters).fetchall())
                 source = Source(tree, lambda statement, parameters: reader.cursor().copy(statement, parameters))
                 return export_instance(actor=actor, out=out, source=source, **wishes)
@@ -85,15 +80,3 @@ def _text_of(path: Path) -> str:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"The older checkpoint {path} cannot be read: {error}") from error
-
-
-def _reader_url() -> str:
-    """The one role that reads the log of the instance; nothing that serves signs in as it."""
-    database, password = settings.DATABASES["default"], settings.HOME.read_key("db-prov_audit_read")
-    return psycopg.conninfo.make_conninfo(
-        host=database["HOST"],
-        port=database["PORT"] or None,
-        dbname=database["NAME"],
-        user="prov_audit_read",
-        password=password,
-    )
