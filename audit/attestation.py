@@ -99,11 +99,11 @@ def alteration(row: LoadedRow, newest: StoredEvent | None, keys: KeyRing) -> Alt
     return Altered(row, problem) if problem else None
 
 
-def former_problem(row: LoadedRow, told: str | None, keys: KeyRing) -> str:
-    """What was wrong with a row that is changed, by what the newest event `told` of it (`audit.governed.Former`); "" if nothing.
+def told_problem(row: LoadedRow, told: str | None, keys: KeyRing) -> str:
+    """What is wrong with a row, by what the newest event `told` of it (its signature in hex, and its body); "" if nothing.
 
-    By the signed body alone, which is all there is to fetch. Who changes a row may hold no key of the process that did so
-    last: a worker cannot verify what the gateway told. An event that was forged to fit the row is told by the sealer.
+    By the signed body alone, which is all there is to fetch. Who goes by a row may hold no key of the process that changed
+    it last: a worker cannot verify what the gateway told. An event that was forged to fit the row is told by the sealer.
     """
     if told is None:
         return "no signed event is about it"

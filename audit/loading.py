@@ -7,12 +7,9 @@ needs none of this: `record()` holds it against the log before it signs the chan
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
-from django.db import connection
-
-from audit.attestation import NEWEST_CHANGES, LoadedRow, RowAltered, alteration, newest_of, select
+from audit.attestation import Altered, LoadedRow, RowAltered, alteration, newest_of, select, told_problem
 from audit.governed import Governed, GovernedInstance
-from audit.judging import StoredEvent
-from audit.services import verifying_keys
+from audit.services import told_of, verifying_keys
 from provenance.errors import Conflict
 
 Row = TypeVar("Row", bound=Governed | GovernedInstance)
@@ -40,20 +37,22 @@ def demand_as_signed(*rows: Governed) -> None:
 
     What it makes by such a row is genuine afterwards: a grant, a version, a run.
     """
-    wanted = [_loaded(row) for row in rows]
-    with connection.cursor() as cursor:
-        cursor.execute(NEWEST_CHANGES, {"types": [row.type for row in wanted], "ids": [row.id for row in wanted]})
-        newest = {(event.object_type, event.object_id): event for event in map(StoredEvent._make, cursor.fetchall())}
-    for row, loaded in zip(rows, wanted, strict=True):
-        if alteration(loaded, newest.get((loaded.type, loaded.id)), verifying_keys()):
+    told = told_of(rows)
+    for row in rows:
+        if told_problem(_loaded(row), told[str(row.pk)], verifying_keys()):
             _demand_changed_meanwhile(row)
 
 
 def _demand_changed_meanwhile(row: Governed) -> None:
-    """Row and event were looked at one after the other, so somebody may have changed both in between."""
-    now = attested(type(row), "row.id = %(id)s", {"id": row.pk})
-    if now is None or now.state() != row.state():
-        raise Conflict("Somebody changed this meanwhile. Look at it again, and try again.")
+    """Row and event were looked at one after the other, so somebody may have changed both in between: now at once."""
+    table, look = row._meta.db_table, f"audit.told_of_row('{row.object_type()}', row.id::text, row.audit_rev)"
+    statement = f"SELECT row.*, {look} AS told FROM {table} AS row WHERE row.id = %(id)s"  # noqa: S608  our names
+    for now in type(row)._default_manager.raw(statement, {"id": row.pk}):
+        if problem := told_problem(_loaded(now), vars(now)["told"], verifying_keys()):
+            raise RowAltered(Altered(_loaded(now), problem))
+        if now.state() == row.state():
+            return
+    raise Conflict("Somebody changed this meanwhile. Look at it again, and try again.")
 
 
 def _loaded(row: Governed | GovernedInstance) -> LoadedRow:

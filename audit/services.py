@@ -20,7 +20,7 @@ from audit.attestation import (
     LoadedRow,
     RowAltered,
     altered_event,
-    former_problem,
+    told_problem,
 )
 from audit.envelope import EventContext, ObjectFacts, Op, Outcome, SignedEvent, build, storing
 from audit.governed import Former, Governed, GovernedInstance
@@ -46,6 +46,7 @@ __all__ = [
     "record_denied",
     "signing_as",
     "third_party_row",
+    "told_of",
     "verifying_keys",
 ]
 
@@ -226,7 +227,7 @@ def change_rows(
     locked = list(rows.select_for_update())
     if not locked:
         return 0
-    told = _told_of(locked)
+    told = told_of(locked)
     # By id, and not by the query again: what the values change may be what the query looked at.
     rows.model._default_manager.filter(pk__in=[row.pk for row in locked]).update(**values)
     for row in locked:
@@ -235,12 +236,15 @@ def change_rows(
     return len(locked)
 
 
-def _told_of(rows: Sequence[Governed]) -> dict[str, str | None]:
-    """What the newest event told of each of these rows of one type, by id."""
-    look = "SELECT id, audit.told_of_row(%s, id, rev) FROM unnest(%s::text[], %s::bigint[]) AS row (id, rev)"
+def told_of(rows: Sequence[Governed]) -> dict[str, str | None]:
+    """What the newest event told of each of these rows, by id, in one statement; `told_problem` takes it."""
+    look = (
+        "SELECT id, audit.told_of_row(type, id, rev) "
+        "FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS row (type, id, rev)"
+    )
+    types, ids = [row.object_type() for row in rows], [str(row.pk) for row in rows]
     with connection.cursor() as cursor:
-        ids, revisions = [str(row.pk) for row in rows], [row.audit_rev for row in rows]
-        cursor.execute(look, [rows[0].object_type(), ids, revisions])
+        cursor.execute(look, [types, ids, [row.audit_rev for row in rows]])
         return dict(cursor.fetchall())
 
 
@@ -326,7 +330,7 @@ def _facts(entry: Entry) -> tuple[ObjectFacts, Altered | None]:
 def _alteration(row: Governed | GovernedInstance, former: Former, event: Event) -> Altered | None:
     workspace_id = getattr(row, "workspace_id", None)
     loaded = LoadedRow(row.object_type(), str(row.pk), workspace_id, former.rev, former.state)
-    problem = former_problem(loaded, former.told, verifying_keys())
+    problem = told_problem(loaded, former.told, verifying_keys())
     if not problem and former.state is None and event not in TAKES_AWAY:
         problem = "not all of its columns were loaded, so that nobody can say whether it was altered"
     return Altered(loaded, problem) if problem else None

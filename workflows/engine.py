@@ -12,6 +12,8 @@ from uuid import UUID
 
 from django.db import DatabaseError
 
+from audit.attestation import RowAltered
+from audit.services import record_altered
 from provenance.db import enter
 from provenance.errors import ProvenanceError
 from workflows import expressions, facts, faults, halts, sql, states, transitions, values
@@ -67,6 +69,8 @@ def drive(workspace_id: UUID, token_id: UUID, dispatch_no: int) -> int | None:
             logger.info("token %s is driven by somebody else now", token_id)
         except Interrupted:
             finish_cancel(lease)
+        except RowAltered as error:
+            _refuse(lease, error)
         except NoContact:
             logger.warning("token %s given up: no contact with the database for too long", token_id)
         except DatabaseError:
@@ -102,6 +106,21 @@ def finish_cancel(lease: Lease) -> None:
                 )
     except sql.FencedOut:
         logger.info("token %s was taken over while its run was canceled", lease.token_id)
+
+
+def _refuse(lease: Lease, error: RowAltered) -> None:
+    """End a run that goes by what nobody signed, and say so: an alarm, and the reason on its page."""
+    record_altered(error.altered, by=facts.ENGINE)
+    failure = Failed(code=FailureCode.POLICY_BLOCKED, error=error.code, message=error.message[:LONGEST_ERROR])
+    try:
+        with lease.held(even_if_canceling=True):
+            run = transitions.locked_run(lease.workspace_id, lease.run_id)
+            if run.status == RunStatus.CANCELING:
+                _end_run(lease, RunStatus.CANCELED, TokenState.CANCELED, reason=run.cancel_reason)
+            else:
+                _end_run(lease, RunStatus.FAILED, TokenState.QUARANTINED, failure)
+    except sql.FencedOut:
+        logger.info("token %s was taken over while its run was refused", lease.token_id)
 
 
 class _Drive:
@@ -142,7 +161,7 @@ class _Drive:
                 return None
             if run.status != RunStatus.RUNNING:
                 transitions.move_run(run, RunStatus.RUNNING, actor=self.facts.engine_actor())
-            row = self._current_step()
+            row = self._current_step(run)
         faults.reach(Point.STEP_BEGUN)
         return row
 
@@ -167,13 +186,17 @@ class _Drive:
         )
         return node_key, item_index
 
-    def _current_step(self) -> StepRow:
+    def _current_step(self, run: Run) -> StepRow:
         node_key, item_index = self._place()
         rows = StepRow.objects.for_workspace(self._lease.workspace_id).filter(
             run_id=self._lease.run_id, node_key=node_key, item_index=item_index
         )
         row: StepRow | None = rows.order_by("-attempt").first()
         if row is None:
+            # The step that follows is begun with the end of the one before. Tokens are the engine's own and nobody signs
+            # them: one that somebody put behind a step would take the run past whom that asks.
+            if self.facts.has_begun or node_key != self.facts.definition.first.name:
+                raise facts.altered(run, f"it stands at the step {node_key[:60]}, which it has not come to")
             return self._new_step(node_key, item_index)
         if row.status != StepStatus.RUNNING:
             transitions.move_step(
@@ -209,7 +232,7 @@ class _Drive:
             return RUNNERS[step.kind](work, step)
         except StepStopped as stopped:
             return stopped.outcome
-        except (sql.FencedOut, Interrupted, NoContact, DatabaseError):
+        except (sql.FencedOut, Interrupted, NoContact, RowAltered, DatabaseError):
             raise
         except values.ValueTooLarge as error:
             return Failed(code=FailureCode.STEP_FAILED, error="too_large", message=str(error))

@@ -6,8 +6,11 @@ from typing import Any
 from uuid import UUID
 
 from approvals.rules import users_among
+from audit.attestation import Altered, LoadedRow, RowAltered
+from audit.loading import demand_as_signed
 from audit.services import EventContext
 from provenance.actor import Actor, ActorKind
+from provenance.canonical import NotCanonical, digest
 from provenance.ids import public_id
 from provenance.permissions import Permission
 from workflows import definition, values
@@ -47,7 +50,10 @@ class AgentPin:
 
 @dataclass(slots=True, kw_only=True)
 class RunFacts:
-    """A run as its steps see it. `outputs` grows as steps end, so that each value is read once in a turn."""
+    """A run as its steps see it. `outputs` grows as steps end, so that each value is read once in a turn.
+
+    `has_begun`: a step of it had been begun before this turn.
+    """
 
     workspace_id: UUID
     run_id: UUID
@@ -63,6 +69,7 @@ class RunFacts:
     definition: Definition
     manifest: Mapping[str, Any]
     input: Any
+    has_begun: bool = False
     outputs: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -119,9 +126,17 @@ def engine_actor(workspace_id: UUID, on_behalf_of: str) -> Actor:
 
 
 def load(workspace_id: UUID, run_id: UUID) -> RunFacts:
-    """Read a run's facts. Call it inside the workspace."""
-    run = Run.objects.for_workspace(workspace_id).select_related("version").get(pk=run_id)
-    manifest = RunManifest.objects.for_workspace(workspace_id).get(run_id=run_id)
+    """Read a run's facts. Call it inside the workspace, with the run locked.
+
+    Raises `RowAltered` when the run, a step of it, its definition or its manifest is not what was signed: a step that asks a
+    person can be taken out of each of them, by whoever owns the database (T06).
+    """
+    run: Run = Run.objects.for_workspace(workspace_id).select_related("version").get(pk=run_id)
+    manifest = RunManifest.objects.for_workspace(workspace_id).filter(run_id=run_id).first()
+    steps = list(Step.objects.for_workspace(workspace_id).filter(run_id=run_id).order_by("id"))
+    demand_as_signed(run, run.version, *steps)
+    if manifest is None or not _is_of(manifest.content, run.manifest_hash):
+        raise altered(run, "its manifest is not the one that it was started with")
     facts = RunFacts(
         workspace_id=workspace_id,
         run_id=run_id,
@@ -137,8 +152,22 @@ def load(workspace_id: UUID, run_id: UUID) -> RunFacts:
         definition=definition.load(run.version.definition),
         manifest=manifest.content,
         input=values.get(workspace_id, run.input_ref),
+        has_begun=bool(steps),
     )
-    ended = Step.objects.for_workspace(workspace_id).filter(run_id=run_id, status=StepStatus.SUCCEEDED.value)
-    for step in ended.order_by("id"):
-        facts.outputs[step.node_key] = values.get(workspace_id, step.output_ref)
+    for step in steps:
+        if step.status == StepStatus.SUCCEEDED:
+            facts.outputs[step.node_key] = values.get(workspace_id, step.output_ref)
     return facts
+
+
+def altered(run: Run, problem: str) -> RowAltered:
+    """The refusal of a run that is not what the log says, for something beside its row."""
+    row = LoadedRow(run.object_type(), str(run.pk), run.workspace_id, run.audit_rev, run.state())
+    return RowAltered(Altered(row, problem))
+
+
+def _is_of(content: Any, signed_hash: str) -> bool:
+    try:
+        return digest(content) == signed_hash
+    except NotCanonical:
+        return False

@@ -15,6 +15,7 @@ from agents.completions import Capabilities, Completion, Message, Prices, ToolCa
 from agents.llm import Interrupt, ModelBudgetExceeded, ModelClient, ModelError
 from agents.models import AgentVersion
 from agents.prompt import DataItem, assemble, tool_message
+from audit.loading import demand_as_signed
 from audit.services import record
 from audit.taxonomy import Event
 from gateway.contract import NOT_NOW, CallResponse, CallState, OfferedTool, full_name
@@ -290,6 +291,8 @@ class _Turns:
 
 def _version(agent: AgentPin) -> AgentVersion:
     version: AgentVersion = AgentVersion.objects.select_related("agent", "provider").get(pk=agent.version_id)
+    # What it tells the model is what somebody published (T06).
+    demand_as_signed(version)
     if not version.agent.is_active:
         raise StepStopped(
             Failed(
