@@ -1,7 +1,7 @@
 """Events and their details as SQL: what the log takes, who may tell it, and that it stays as it was written."""
 
 from audit.clocks import CLOCK_TOLERANCE
-from audit.schema.functions import Function
+from audit.schema.functions import IN_SCOPE, Function
 from audit.schema.tables import before, no_truncate, read_by_auditors, written_once
 from audit.taxonomy import DECISIONS, OF_THE_HOST
 from provenance.actor import ActorKind
@@ -66,11 +66,10 @@ BEGIN
   END IF;
   may_tell := FOUND;
   IF may_tell AND session_user = ANY ('{_OF_WORKSPACES}') AND signed ->> 'workspace' IS NOT NULL THEN
-    -- Each workspace has a log of its own, nobody makes one up, and a process writes to that of the one it entered. Not
-    -- by audit.ws(), which would be planned anew wherever the search_path is another than at its last call.
+    -- Each workspace has a log of its own, nobody makes one up, and a process writes to that of the one it entered.
     PERFORM FROM public.workspaces_workspace AS workspace
     WHERE workspace.id = (signed ->> 'workspace')::uuid AND workspace.id::text = signed ->> 'workspace'
-      AND (signed ->> 'workspace' = pg_catalog.current_setting('app.workspace_id', true) OR session_user = 'prov_migrate');
+      AND (signed ->> 'workspace' = {IN_SCOPE} OR session_user = 'prov_migrate');
     may_tell := FOUND;
   ELSIF may_tell THEN
     may_tell := {_OF_OTHER_LOGS};

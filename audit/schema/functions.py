@@ -12,6 +12,10 @@ from provenance.roles import RUNTIME_ROLES
 TENANT_ROLES = ("web", "gateway", "worker", "audit_read")
 """Who may use the scope. The sealer and retention work through functions of their own."""
 
+IN_SCOPE = "NULLIF(pg_catalog.current_setting('app.workspace_id', true), '')"
+"""What audit.ws() gives, as text and NULL without any. For functions with a search_path of their own, on the way of every
+change: Postgres would plan audit.ws() anew whenever the path is another than at its last call (35 us)."""
+
 OF_THIS_TRANSACTION = f"""
     event.id >= audit.uuid_floor(pg_catalog.now() - interval '{2 * CLOCK_TOLERANCE.seconds // 60} minutes') AND event.xid = pg_catalog.pg_current_xact_id()"""
 """The id alone keeps Postgres from looking through the months."""

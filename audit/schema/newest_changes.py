@@ -3,7 +3,7 @@
 And the one about a row that is being changed, as few bytes and as little work as it takes, beside the UPDATE.
 """
 
-from audit.schema.functions import Function
+from audit.schema.functions import IN_SCOPE, Function
 
 _RECENT = 20
 """Among so many newest ones by id is the newest revision, whatever the clocks of two hosts say."""
@@ -84,7 +84,7 @@ DECLARE
 BEGIN
   SELECT pg_catalog.encode(recent.mac, 'hex') || recent.body INTO told FROM (
     SELECT event.rev, event.id, event.mac, event.body FROM audit.{partition} AS event
-    WHERE event.workspace_id = audit.ws() AND event.object_id = of_id AND event.object_type = of_type
+    WHERE event.workspace_id = {IN_SCOPE}::uuid AND event.object_id = of_id AND event.object_type = of_type
       AND event.op <> 'read'
     ORDER BY event.id DESC LIMIT {_RECENT}
   ) AS recent WHERE recent.rev >= of_rev ORDER BY recent.rev DESC, recent.id DESC LIMIT 1;
