@@ -9,7 +9,6 @@ import argparse
 import base64
 import hashlib
 import hmac
-import io
 import json
 import os
 import re
@@ -17,6 +16,7 @@ import sqlite3
 import struct
 import sys
 import zipfile
+import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -48,10 +48,10 @@ KEYS_OF_PEOPLE, ERASING = {b"web", b"setup"}, b"audit.detail_erased"
 DECISIONS = {b"approval.approved", b"approval.rejected", b"approval.decision_recorded", b"approval.payload_edited"}
 SEVEN_YEARS_MS, CLOCK_TOLERANCE_MS = 7 * 365 * 86_400_000, 300_000
 # What a hostile bundle may cost: hashes and MACs do not pack well, details may.
-LEAST_LINE_BYTES, MAX_LINE_BYTES, MAX_BODY_BYTES, MAX_STREAMED_BYTES = 64, 262_144, 8192, 64 * 1024**3
-MAX_SMALL_BYTES, MAX_RATIO, MAX_DETAIL_RATIO, MAX_INTEGER = 1_114_112, 100, 1100, 2**53 - 1
+LEAST_LINE_BYTES, MAX_LINE_BYTES, MAX_BODY_BYTES, LARGEST = 64, 262_144, 8192, dict.fromkeys(STREAMED, 64 * 1024**3)
+MAX_SMALL_BYTES, MAX_RATIO, RATIOS, MAX_INTEGER = 1_114_112, 100, {"details.jsonl": 1100}, 2**53 - 1
 MAX_SIGNATURES, MAX_ROTATIONS, MAX_FINDINGS, MAX_WORDS = 64, 64, 100, 300
-JOB_BYTES, LEAVES_MORE, PARALLEL_BYTES, LARGE = 1_048_576, 65_536, 16 * 1024**2, 2**32 - 1
+JOB_BYTES, PACKED_BYTES, LEAVES_MORE, PARALLEL_BYTES, LARGE = 1_048_576, 2048, 65_536, 16 * 1024**2, 2**32 - 1
 # What a broken line raises; of what else broken shapes raise there is no end, and the verifier ends with a sentence.
 MALFORMED, BROKEN = (ValueError, TypeError, LookupError, AttributeError, RecursionError), Exception
 
@@ -65,7 +65,7 @@ _RANGE = re.compile(rf"provenance-range-proof@v1\nrange{3 * f' {NUMBER}'}\n((?:l
 _TLOG = re.compile(rf"c2sp.org/tlog-proof@v1\n(?:extra (\S+)\n)?index {NUMBER}\n((?:\S+\n)*)\n(.*)", re.DOTALL)
 _TIME = re.compile(rf"20\d\d-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{{6}})?{ZONE}", re.ASCII)
 # The end of a zip, with or without its large form: a directory of less than 64 KiB, and nothing after it (T30).
-_END = re.compile(rb"(?:PK\x06\x06.{36}..\0{6}.{8}PK\x06\x07.{16}(?=.{16}\xff{4})|(?!PK\x06\x06).{56}(?!PK\x06\x07).{20})PK\x05\x06.{8}..\0\0.{4}\0\0", re.DOTALL)  # fmt: skip
+_END = re.compile(rb"(?:PK\x06\x06.{36}..\0{6}.{8}PK\x06\x07.{16}|.{56}(?!PK\x06\x07).{20})PK\x05\x06.{8}..\0\0.{4}\0\0", re.DOTALL)  # fmt: skip
 _INDEX = re.compile(rb'\{"idx":(0|[1-9]\d{0,14}),')
 _EVENT = re.compile(rb'\{"idx":\d+,"kid":"([a-z]+-\d+)","mac":"([0-9a-f]{64})","leaf":"([0-9a-f]{8})","body":(".*")\}')
 _DETAIL = re.compile(rb'\{"idx":\d+,"event_id":"[0-9a-f-]{36}","salt":"[0-9a-f]{64}","media_type":"application/json","erased_at":null,"body":"[^"\\]*+(?:\\.[^"\\]*+)*+"\}')  # fmt: skip
@@ -95,9 +95,8 @@ MacKeys = tuple[str | None, dict[bytes, bytes]]  # of a workspace, or "instance"
 Line = tuple[bytes, bytes, bytes, str, dict[str, Any]]  # text, MAC (none: a checkpoint), key id, hint, doubtful columns
 Leaf = tuple[int, bytes, bytes]  # its index, with line and detail, or without a line and with its hash, if it is there
 Row = tuple[bytes, int, int, bytes]  # an event's id or a changed object, index, the object's revision, what was done
-Finding = tuple[str, str, int]
+Seen = tuple[Nodes, Counter[str], list[tuple[str, str, int]], list[Row]]  # of leaves; no nodes where one is unknown
 Said = re.Match[bytes]
-Seen = tuple[Nodes, Counter[str], list[Finding], list[Row]]  # of leaves; no nodes where one is unknown
 Found = TypeVar("Found")
 
 
@@ -119,16 +118,14 @@ class Report(dict[str, Any]):
         """Note one thing that does not hold; after the first hundred of a kind only their number."""
         if not unless:
             self["finding_count"] += 1
-            known = [place for place in (self["first_bad_index"], index) if place is not None]
-            self["first_bad_index"] = min(known, default=None)
+            self["first_bad_index"] = min({self["first_bad_index"], index} - {None}, default=None)
             self.of_kind[kind] += 1
             if self.of_kind[kind] <= MAX_FINDINGS:
                 self["findings"].append({"kind": kind, "idx": index, "message": message[:MAX_WORDS]})
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    demand(len(value) == len(pairs), "a key stands twice in one object")
+    demand(len(value := dict(pairs)) == len(pairs), "a key stands twice in one object")
     return value
 
 
@@ -218,8 +215,7 @@ def check_note(note: str, keys: list[Key], held: MacKeys, report: Report) -> Che
     """Open a checkpoint that its log signed, with each type of key that was given for it, and say whose it is."""
     text, _separator, tail = note.rpartition("\n\n")
     lines = re.findall(r"\u2014 ([!-~]+) ([A-Za-z0-9+/=]+)\n", tail)[:MAX_SIGNATURES]
-    is_note = tail == "".join(f"\u2014 {name} {code}\n" for name, code in lines)
-    demand(lines and is_note, "The checkpoint is no signed note.")
+    demand(lines and tail == "".join(f"\u2014 {name} {code}\n" for name, code in lines), "This is no signed note.")
     checkpoint, known, (owner, macs) = Checkpoint.parse(f"{text}\n"), {str(key): key for key in keys}, held
     whose = demand(_ORIGIN.fullmatch(checkpoint.origin), f"{checkpoint.origin[:200]!r} names no log there can be.")
     demand(not macs or owner == (whose[2] or "instance"), f"The MAC keys are those of {owner}: this is another log.")
@@ -273,8 +269,8 @@ class Spine:
         return self
 
     def root(self) -> bytes:
-        hashes = [node for _height, node in reversed(self.nodes)] or [sha256()]
-        return reduce(lambda right, left: sha256(NODE, left, right), hashes)
+        hashes = (node for _height, node in reversed(self.nodes))
+        return reduce(lambda right, left: sha256(NODE, left, right), hashes) if self.nodes else sha256()
 
 
 def root_above(leaf: bytes, index: int, size: int, proof: list[bytes]) -> bytes:
@@ -324,8 +320,7 @@ def read_line(line: bytes, *, is_of_instance: bool) -> Line:
         return Checkpoint.parse(event["checkpoint"]).text.encode(), b"", b"", event["leaf"], {}
     columns = event.pop("columns", {})
     is_event = event.keys() == {"idx", "kid", "mac", "leaf", "body"} and columns.keys() <= {*COLUMNS.split()}
-    is_mac = is_event and re.fullmatch("[0-9a-f]{64}", event["mac"])
-    demand(is_mac, "its fields are not those of an event, or of a checkpoint in the log of the instance")
+    demand(is_event and re.fullmatch("[0-9a-f]{64}", event["mac"]), "its fields are not those that are known here")
     return event["body"].encode(), bytes.fromhex(event["mac"]), event["kid"].encode(), event["leaf"], columns
 
 
@@ -333,16 +328,15 @@ def read_body(text: bytes) -> Said:
     """What a body of version 1 in canonical form says. Raises ValueError."""
     found = _BODY.fullmatch(text) if len(text) <= MAX_BODY_BYTES else None
     said = demand(found, "its body is not one of version 1 in canonical form, of at most 8,192 bytes")
-    at, event_id = said["at"], said["id"]
+    at, made = said["at"], said["id"]
     told = milliseconds(f"{at[:16].decode()}:00Z") + int(at[17:19] + at[20:23])
-    is_close = abs(told - int(event_id[:8] + event_id[9:13], 16)) <= CLOCK_TOLERANCE_MS
-    demand(is_close, "the time in its id is not the time it tells")
+    demand(abs(told - int(made[:8] + made[9:13], 16)) <= CLOCK_TOLERANCE_MS, "its id is of another time than it tells")
     return said
 
 
 def look_at(log: MacKeys, leaves: list[Leaf]) -> Seen:
     """Check events one by one, and gather what is to be compared with others: ids, and revisions of what was changed."""
-    hashes, counts, findings, rows = list[bytes](), Counter[str](), list[Finding](), list[Row]()
+    hashes, counts, findings, rows = list[bytes](), Counter[str](), list[tuple[str, str, int]](), list[Row]()
     for index, told, beside in leaves:
         hashes.append(b"" if told else beside)
         try:
@@ -362,8 +356,7 @@ def look_at(log: MacKeys, leaves: list[Leaf]) -> Seen:
                 findings += [("detail", words, index) for words in detail_problems(said, beside, counts, rows, index)]
         except MALFORMED as error:
             findings.append(("malformed", f"this is no event: {error}", index))
-    known = [(0, leaf) for leaf in hashes] if all(hashes) else []
-    return Spine(leaves[0][0]).add(known).nodes, counts, findings, rows
+    return Spine(leaves[0][0]).add([(0, leaf) for leaf in hashes] if all(hashes) else []).nodes, counts, findings, rows
 
 
 @lru_cache
@@ -436,24 +429,21 @@ def parse_manifest(text: str) -> dict[str, Any]:
     is_of_it = said["format"] == FORMAT and said.keys() == MANIFEST and left.keys() == LEFT_OUT | {"missing_at"}
     counts = [*(said[name] for name in [*COUNTS, "epoch"]), *(left[name] for name in LEFT_OUT), *left["missing_at"]]
     is_counted = all(type(count) is int and count >= 0 for count in counts)
-    filters = [one for value in said["filters"].values() for one in (value if type(value) is list else [value])]
-    is_flat = all(type(one) is str for one in filters)
-    demand(is_of_it and is_counted and is_flat and milliseconds(said["sealed_at"]), words)
+    flat = [one for value in said["filters"].values() for one in (value if type(value) is list else [value])]
+    demand(is_of_it and is_counted and all(type(one) is str for one in flat) and milliseconds(said["sealed_at"]), words)
     return said
 
 
 def end_of(opened: Any, member: zipfile.ZipInfo, place: int) -> int:
     """Where a member ends that begins at this place under what the directory says of it, so that every reader reads it."""
-    sizes, name = (member.compress_size, member.file_size), member.filename.encode()
     opened.fp.seek(place)
-    head = opened.fp.read(50 + len(name))
-    small = struct.pack("<LLHH", *(min(size, LARGE) for size in sizes), len(name), 0) + name
-    large = b"\xff" * 8 + struct.pack("<HH", len(name), 20) + name + struct.pack("<HHQQ", 1, 16, *reversed(sizes))
-    form = next((form for form in (small, large) if head[18:].startswith(form)), b"")
-    is_it = head[:4] == b"PK\3\4" and head[6:10] == struct.pack("<HH", member.flag_bits, member.compress_type)
-    is_alone = place == member.header_offset and not member.comment and member.extra[:2] in {b"", b"\1\0"}
-    demand(form and is_it and is_alone, f"{member.filename} is not alone at its place: readers may differ on it.")
-    return place + 18 + len(form) + member.compress_size
+    head = opened.fp.read(50 + len(member.filename))
+    extra, member.extra = member.extra, b""
+    form = member.FileHeader(zip64=head[18:26] == b"\xff" * 8)
+    is_told = (member.header_offset, member.orig_filename, member.comment) == (place, member.filename, b"")
+    is_alone = head.startswith(form) and extra[:4] in {b"", struct.pack("<HH", 1, max(len(extra) - 4, 0))}
+    demand(is_told and is_alone, f"{member.filename} is not alone at its place: readers may differ on it.")
+    return place + len(form) + member.compress_size
 
 
 class Bundle(Report):
@@ -466,19 +456,19 @@ class Bundle(Report):
         is_bundle = len({*names}) == len(names) and MEMBERS <= {*names} <= MEMBERS | {"consistency.proof"}
         hint = " That is an evidence pack: its bundle.zip is the bundle." if "bundle.zip" in names else ""
         demand(is_bundle, f"A bundle holds {sorted(MEMBERS)}, each once, and this one {names[:12]}.{hint}")
-        place = 0
+        self.hashes, self.ends, place = {name: hashlib.sha256() for name in names}, dict[str, int](), 0
         for name, member in zip(names, opened.infolist(), strict=True):
-            place = end_of(opened, member, place)
-            ratio = MAX_DETAIL_RATIO if name == "details.jsonl" else MAX_RATIO
-            most = min(
-                MAX_STREAMED_BYTES if name in STREAMED else MAX_SMALL_BYTES, ratio * (member.compress_size + 100)
-            )
-            is_packed = member.compress_type in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} and not member.flag_bits & 1
-            is_fine = is_packed and member.external_attr >> 28 in {0, 8} and member.file_size <= most  # a file, to Unix
-            demand(is_fine, f"{name} is encrypted, packed in another way, no plain file, or too large.")
-        demand(place == opened.start_dir, "Something stands before the directory of the zip that it does not tell of.")
-        self.texts = {name: opened.read(name).decode() for name in names if name not in STREAMED}
-        self.hashes = {name: hashlib.sha256(self.texts.get(name, "").encode()) for name in names}
+            self.ends[name] = place = end_of(opened, member, place)
+            most = min(LARGEST.get(name, MAX_SMALL_BYTES), RATIOS.get(name, MAX_RATIO) * (member.compress_size + 100))
+            is_plain = member.compress_type in {0, 8} and member.external_attr >> 28 in {0, 8} and not member.flag_bits
+            demand(is_plain and member.file_size <= most, f"{name} is packed oddly, no plain file, or too large.")
+        opened.fp.seek(place)
+        rest, n = opened.fp.read(), [len(names)] * 2
+        size = int.from_bytes(rest[-10:-6], "little")
+        more = b"PK\6\6", 44, 45, 45, 0, 0, *n, size, place, b"PK\6\7", 0, place + size, 1
+        small = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, *n, size, min(place, LARGE), 0)
+        demand(rest[size:] in {small, struct.pack("<4sQ2H2L4Q4sLQL", *more) + small}, "The zip ends as no bundle does.")
+        self.texts = {name: b"".join(self.unpacked(name)).decode() for name in names if name not in STREAMED}
         shown = [Key.parse(line) for line in self.texts["vkeys"].removesuffix("\n").split("\n")]
         keys = [*given, *shown] if trust else [*given]
         follow_rotations(self.texts["rotations"], keys, self)
@@ -519,21 +509,39 @@ class Bundle(Report):
 
     def lines(self, name: str) -> Iterator[tuple[int, bytes]]:
         """The numbered lines of a member, one in memory; those whose number does not rise are noted and left out."""
-        last, lines = self.span.first - 1, io.BufferedReader(self.zip.open(name), JOB_BYTES)
-        while line := lines.readline(MAX_LINE_BYTES + 1):
-            self.hashes[name].update(line)
-            demand(line.endswith(LF), f"{name} ends within a line, or has one of more than {MAX_LINE_BYTES} bytes.")
-            index = int(found[1]) if (found := _INDEX.match(line)) else None
-            if index is not None and index > last:
-                yield (last := index), line[:-1]
-            else:
-                self.add("order", f"in {name} a line does not begin with an index above {last}", index)
+        last, rest = self.span.first - 1, b""
+        for piece in self.unpacked(name):
+            *lines, rest = (rest + piece).split(LF)
+            demand(max(map(len, [*lines, rest])) < MAX_LINE_BYTES, f"{name} has a line that is too long.")
+            for line in lines:
+                index = int(found[1]) if (found := _INDEX.match(line)) else None
+                if index is not None and index > last:
+                    yield (last := index), line
+                else:
+                    self.add("order", f"in {name} a line does not begin with an index above {last}", index)
+        demand(not rest, f"{name} ends within a line.")
         yield sys.maxsize, b""
+
+    def unpacked(self, name: str) -> Iterator[bytes]:
+        """A member piece by piece, which is one stream and all that is packed in its place: zipfile would not mind more."""
+        info, stream, end, size, crc = self.zip.getinfo(name), zlib.decompressobj(-15), self.ends[name], 0, 0
+        with suppress(zlib.error):
+            for place in range(end - info.compress_size, end, PACKED_BYTES):
+                self.zip.fp.seek(place)
+                packed = self.zip.fp.read(min(PACKED_BYTES, end - place))
+                piece = stream.decompress(packed) if info.compress_type else packed
+                size, crc = size + len(piece), zlib.crc32(piece, crc)
+                if size > info.file_size or stream.unused_data:
+                    break
+                self.hashes[name].update(piece)
+                yield piece
+        is_it = (size, crc, stream.eof, stream.unused_data) == (info.file_size, info.CRC, info.compress_type > 0, b"")
+        demand(is_it, f"The file was changed or damaged after it was made ({name}): get it again.")
 
     def jobs(self, old: int) -> Iterator[list[Leaf]]:
         """The leaves in pieces that fit into memory, one ending at `old`; what is missing or too much is noted."""
-        span, sha256 = self.span, self.hashes["omitted.bin"]
-        events, details, omitted = self.lines("events.jsonl"), self.lines("details.jsonl"), self.zip.open("omitted.bin")
+        span, events, details = self.span, self.lines("events.jsonl"), self.lines("details.jsonl")
+        omitted = chain.from_iterable(self.unpacked("omitted.bin"))
         (event, line), (about, detail), lost, first_lost = next(events), next(details), 0, sys.maxsize
         job, size = list[Leaf](), 0
         for index in range(span.first, span.end):
@@ -544,7 +552,7 @@ class Bundle(Report):
                 told, (event, line) = line, next(events)
             else:
                 self.add("detail", "a detail belongs to no event of the bundle", index, unless=not beside)
-                sha256.update(beside := omitted.read(32))
+                beside = bytes(islice(omitted, 32))
                 self["left_out"] = [*(self["left_out"] or [index])[:1], index]
                 self["omitted"] += len(beside) == 32
                 if len(beside) < 32 or not (self["filters"] or self["expired"]):
@@ -555,11 +563,8 @@ class Bundle(Report):
                 yield job
                 job, size = [], 0
         self.add("missing", f"not there, nor what would say why; {lost} in all", first_lost, unless=not lost)
-        after = min(event, about)
-        deque(chain(events, details), 0)  # to the end, for order and hashes
-        while more := omitted.read(JOB_BYTES):
-            sha256.update(more)
-            after = min(after, span.end)
+        after = min(event, about, sys.maxsize if next(omitted, None) is None else span.end)
+        deque(chain(events, details, omitted), 0)  # to the end, for order and hashes
         self.add("range", f"more than the leaves up to {span.end}", after, unless=after == sys.maxsize)
 
     def check_histories(self, table: sqlite3.Connection) -> tuple[int, int]:
@@ -678,10 +683,7 @@ def main(arguments: list[str]) -> int:
     try:
         report = checked(parser.parse_args(arguments))
     except BROKEN as error:
-        damaged = re.match(r"Bad CRC-32 for file '(.+)'|Error -\d+ while decompressing", str(error))
-        place = f" ({damaged[1]})" if damaged and damaged[1] else ""
-        message = f"The file was changed or damaged after it was made{place}: get it again." if damaged else str(error)
-        print(json.dumps({"verdict": "unusable", "message": message[:MAX_WORDS]}, indent=2))
+        print(json.dumps({"verdict": "unusable", "message": str(error)[:MAX_WORDS]}, indent=2))
         return 2
     # Consistent is not authentic: what no given key signed is never `ok`.
     is_shown = report["is_signed"] and not report.get("expired") and not report.get("details_unexplained")

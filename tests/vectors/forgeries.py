@@ -135,10 +135,10 @@ def replaced(name, old, new):
 
 
 def with_another_checksum(member):
-    """The whole bundle, whose directory says another CRC-32 of this member: what it holds is as it was."""
+    """The whole bundle, which says another CRC-32 of this member: what it holds is as it was."""
     zipped, name = bytearray((PLACE / "whole.zip").read_bytes()), member.encode()
-    header = zipped.rindex(b"PK\x01\x02", 0, zipped.rindex(name))
-    zipped[header + 16] ^= 1
+    zipped[zipped.rindex(b"PK\x01\x02", 0, zipped.rindex(name)) + 16] ^= 1
+    zipped[zipped.rindex(b"PK\x03\x04", 0, zipped.index(name)) + 14] ^= 1
     return bytes(zipped)
 
 

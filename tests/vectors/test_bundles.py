@@ -133,7 +133,7 @@ def test_what_is_no_bundle_is_unusable(told, name):
     [
         ("a damaged checksum", " (events.jsonl)"),
         ("a damaged checkpoint", " (checkpoint)"),
-        ("a damaged packing", ""),
+        ("a damaged packing", " (events.jsonl)"),
     ],
 )
 def test_what_was_damaged_on_its_way_is_to_be_had_again(told, name, place):

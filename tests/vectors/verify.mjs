@@ -108,9 +108,15 @@ function canonical(value) {
 function readZip(zip) {
   const end = zip.length - 22;
   if (end < 0 || zip.readUInt32LE(end) !== 0x06054b50) throw new Unusable("the zip does not end with its directory");
-  if (end > 20 && zip.readUInt32LE(end - 20) === 0x07064b50) throw new Unusable("a zip of the large form is not read here");
+  const isLarge = end > 76 && zip.readUInt32LE(end - 20) === 0x07064b50;
   const count = zip.readUInt16LE(end + 10);
   let [at, next] = [zip.readUInt32LE(end + 16), 0];
+  const [start, size, stop] = [at, zip.readUInt32LE(end + 12), isLarge ? end - 76 : end];
+  const numbers = (...told) => told.map((value) => { const bytes = Buffer.alloc(8); bytes.writeBigUInt64LE(BigInt(value)); return bytes; });
+  // Whoever reads the large form must be told what the other one tells.
+  const large = Buffer.concat([Buffer.from("504b06062c000000000000002d002d000000000000000000", "hex"), ...numbers(count, count, size, start), Buffer.from("504b060700000000", "hex"), ...numbers(stop), Buffer.from("01000000", "hex")]);
+  if (isLarge && !zip.subarray(stop, end).equals(large)) throw new Unusable("the two ends differ");
+  if (zip.readUInt32LE(end + 4) !== 0 || zip.readUInt16LE(end + 8) !== count || start + size !== stop || zip.readUInt16LE(end + 20)) throw new Unusable("the zip does not end as one does");
   const directory = at;
   const members = new Map();
   for (let number = 0; number < count; number++) {
@@ -123,19 +129,20 @@ function readZip(zip) {
     if (members.has(name)) throw new Unusable(`${name} is there twice`);
     const ratio = name === "details.jsonl" ? 1100 : 100;
     if (size > Math.min(STREAMED.has(name) ? LARGEST : 1_114_112, ratio * (packed + 100))) throw new Unusable(`${name} is too large`);
-    if (flags & 1 || (method !== 0 && method !== 8) || ![0, 8].includes(kind)) throw new Unusable(`${name} is encrypted, packed by a method that no bundle has, or no plain file`);
+    if (flags || (method !== 0 && method !== 8) || ![0, 8].includes(kind)) throw new Unusable(`${name} is encrypted, packed by a method that no bundle has, or no plain file`);
     const start = local + 30 + zip.readUInt16LE(local + 26) + zip.readUInt16LE(local + 28);
     const about = zip.subarray(at + 46 + nameLength, at + 46 + nameLength + extra);
     const own = zip.subarray(local + 30 + nameLength, start);
     const sizes = own.length === 20 ? [12, 4].map((offset) => Number(own.readBigUInt64LE(offset))) : [18, 22].map((offset) => zip.readUInt32LE(local + offset));
-    const isLarge = own.length === 20 && own.readUInt32LE(0) === 0x00100001 && zip.readBigUInt64LE(local + 18) === 2n ** 64n - 1n;
-    const isAlone = local === next && comment === 0 && (extra === 0 || about.readUInt16LE(0) === 1) && zip.readUInt32LE(local) === 0x04034b50
-      && zip.subarray(local + 6, local + 10).equals(zip.subarray(at + 8, at + 12)) && zip.subarray(local + 30, local + 30 + nameLength).toString() === name
-      && (own.length === 0 || isLarge) && sizes[0] === packed && sizes[1] === size;
+    const hasSizes = own.length === 20 && own.readUInt32LE(0) === 0x00100001 && zip.readBigUInt64LE(local + 18) === 2n ** 64n - 1n;
+    const isAlone = local === next && comment === 0 && (extra === 0 || (about.readUInt16LE(0) === 1 && about.readUInt16LE(2) === extra - 4)) && zip.readUInt32LE(local) === 0x04034b50
+      && zip.subarray(local + 4, local + 18).equals(zip.subarray(at + 6, at + 20)) && zip.subarray(local + 30, local + 30 + nameLength).toString() === name
+      && (own.length === 0 || hasSizes) && sizes[0] === packed && sizes[1] === size;
     if (!isAlone) throw new Unusable(`${name} is not alone where the directory says it is, or another is beside it`);
     next = start + packed;
     const data = zip.subarray(start, start + packed);
-    const unpacked = method === 8 ? inflateRawSync(data, { maxOutputLength: size + 1 }) : data;
+    const { buffer: unpacked, engine } = method === 8 ? inflateRawSync(data, { maxOutputLength: size + 1, info: true }) : { buffer: data };
+    if (engine && engine.bytesWritten !== packed) throw new Unusable(`more than ${name} is packed in its place`);
     if (unpacked.length !== size) throw new Unusable(`${name} is not as large as it says`);
     if (crc32(unpacked) !== zip.readUInt32LE(at + 16)) throw new Unusable(`${name} was changed or damaged after it was made`);
     members.set(name, unpacked);
