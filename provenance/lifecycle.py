@@ -42,13 +42,14 @@ def up(arguments: Sequence[str]) -> int:
     home = installation.home.ensure()
     _prepare_anchor(installation)
     if options.detach:
-        return _detach(installation, options.port)
+        return _detach(installation, options)
     with _the_only_supervisor(home) as is_ours:
         if not is_ours:
             return _already_up(installation, speaks_to_person=options.ready_descriptor is None)
         from provenance.supervisor import Supervisor  # noqa: PLC0415  needs packages; `down` and `status` work without
 
-        return Supervisor(installation, on_ready=_announcement(installation, options.ready_descriptor)).run()
+        announce = _announcement(installation, options)
+        return Supervisor(installation, on_ready=announce, only_servers=options.servers).run()
 
 
 def down(arguments: Sequence[str]) -> int:
@@ -138,6 +139,11 @@ def _prepare_anchor(installation: Installation) -> None:
 def _up_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./manage.py up", description=up.__doc__)
     parser.add_argument("--detach", action="store_true", help="return when it is ready and leave it running")
+    parser.add_argument(
+        "--servers",
+        action="store_true",
+        help="the database with its roles, and nothing that serves: to restore a backup",
+    )
     parser.add_argument("--port", type=_port, help="the first of three neighboring ports; kept for the next start")
     # How a detached supervisor tells its parent that it is ready.
     parser.add_argument("--ready-descriptor", type=int, help=argparse.SUPPRESS)
@@ -178,17 +184,18 @@ def _already_up(installation: Installation, *, speaks_to_person: bool) -> int:
     return 0
 
 
-def _announcement(installation: Installation, descriptor: int | None) -> Callable[[], None]:
+def _announcement(installation: Installation, options: argparse.Namespace) -> Callable[[], None]:
     """What happens when everything runs: the person is told, or the parent that speaks to the person."""
 
     def announce() -> None:
-        replace_text(installation.home.pids / READY_FILE, json.dumps({"url": installation.url}) + "\n")
-        if descriptor is None:
+        ready = {"url": "" if options.servers else installation.url}
+        replace_text(installation.home.pids / READY_FILE, json.dumps(ready) + "\n")
+        if options.ready_descriptor is None:
             _welcome(installation)
             say("Ctrl-C stops everything.")
         else:
-            os.write(descriptor, b"ready")
-            os.close(descriptor)
+            os.write(options.ready_descriptor, b"ready")
+            os.close(options.ready_descriptor)
 
     return announce
 
@@ -196,8 +203,12 @@ def _announcement(installation: Installation, descriptor: int | None) -> Callabl
 def _welcome(installation: Installation) -> None:
     """The address and who may sign in. To the terminal only: a log must not hold what opens the door."""
     home = installation.home
+    url = json.loads((home.pids / READY_FILE).read_text("utf-8"))["url"]
+    if not url:
+        say("The database runs, and nothing that serves. ./manage.py psql postgres leads to it.")
+        return
     say(f"Published checkpoints of the log are kept in {installation.anchor} (PROVENANCE_ANCHOR).")
-    say(f"\nready {json.loads((home.pids / 'ready.json').read_text('utf-8'))['url']}")
+    say(f"\nready {url}")
     if home.demo_file.exists():
         for person in json.loads(home.demo_file.read_text("utf-8"))["people"]:
             say(f"  {_who(person):<36} {person['email']:<28} {person['password']}")
@@ -220,7 +231,7 @@ def _setup_link(installation: Installation) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _detach(installation: Installation, port: int | None) -> int:
+def _detach(installation: Installation, options: argparse.Namespace) -> int:
     """Start the supervisor in a session of its own, show what it says until it is ready, and leave it."""
     reading, writing = os.pipe()
     log = installation.home.logs / f"{UP_LOG}.log"
@@ -231,7 +242,8 @@ def _detach(installation: Installation, port: int | None) -> int:
         child = subprocess.Popen(
             [
                 *(sys.executable, str(CHECKOUT / "manage.py"), "up", "--ready-descriptor", str(writing)),
-                *(["--port", str(port)] if port else []),
+                *(["--port", str(options.port)] if options.port else []),
+                *(["--servers"] if options.servers else []),
             ],
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -29,6 +29,7 @@ def _digest(home: Home) -> str:
     sources = [
         *CHECKOUT.glob("*/migrations/*.py"),
         *CHECKOUT.glob("audit/*.py"),
+        *CHECKOUT.glob("audit/schema/*.py"),
         *CHECKOUT.glob("provenance/postgres/*.py"),
         CHECKOUT / "requirements" / "base.txt",
         CHECKOUT / "provenance" / "settings.py",

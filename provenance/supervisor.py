@@ -40,10 +40,14 @@ class StopRequested(BaseException):
 
 @dataclass
 class Supervisor:
-    """Everything one `up` starts. `run()` returns when it was stopped and nothing is left."""
+    """Everything one `up` starts. `run()` returns when it was stopped and nothing is left.
+
+    `only_servers`: nothing that serves or seals, and so nothing that would begin a log in a database still to be restored.
+    """
 
     installation: Installation
     on_ready: Callable[[], None]
+    only_servers: bool = False
     progress: Progress = field(default_factory=Progress)
     servers: list[EmbeddedServer] = field(default_factory=list)
     children: list[Child] = field(default_factory=list)
@@ -87,6 +91,10 @@ class Supervisor:
         # Each process looks at its own; only here are all of them together.
         self.home.all_keys()
         self.installation.write_urls()
+        if self.only_servers:
+            self._start_servers()
+            self._ensure_roles()
+            return
         if self.installation.is_demo:
             # First, because they need no database and are needed only when there is one.
             self._start_programs(EXAMPLE_PROGRAMS)

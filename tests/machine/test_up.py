@@ -53,6 +53,20 @@ def count_of_events(run):
     return int(run("psql", "postgres", "-Atc", "SELECT count(*) FROM audit.event")[1])
 
 
+def test_a_backup_is_put_back_while_nothing_serves_or_seals(home, run, three_free_ports):
+    """A sealer that began on the empty database would sign another history under the log's name."""
+    code, said = run("up", "--detach", "--servers", "--port", str(three_free_ports))
+    assert code == 0, said
+    assert "nothing that serves" in said
+    assert {name for name, process in living(home).items() if process} == {"postgres", "up", "valkey"}
+    make = "CREATE DATABASE provenance OWNER prov_owner TEMPLATE template0"
+    assert run("psql", "postgres", "-d", "postgres", "-c", "DROP DATABASE provenance", "-c", make)[0] == 0
+    assert run("psql", "postgres", "-Atc", "SELECT count(*) FROM pg_namespace WHERE nspname = 'audit'") == (0, "0\n")
+    assert "nothing that serves" in run("up", "--detach")[1]
+    assert run("status")[0] == 3
+    assert list(home.anchor().iterdir()) == []
+
+
 def test_the_life_of_an_installation(home, run, three_free_ports):
     """E1, E5, E6, E13: one command starts it; what dies comes back; nothing is lost, told or left behind."""
     code, said = run("up", "--detach", "--port", str(three_free_ports))
