@@ -111,6 +111,8 @@ SEALING = Function(
     source="""
 DECLARE
   state audit.sealer;
+  -- As a value, so that an index finds what is older.
+  a_minute_ago constant uuid := audit.uuid_floor(pg_catalog.clock_timestamp() - interval '1 minute');
 BEGIN
   -- Is a sealer at work, which event has waited longest for it, and when was something published last? No content, so for
   -- every reader.
@@ -128,13 +130,16 @@ BEGIN
          AND NOT EXISTS (SELECT FROM audit.leaf WHERE leaf.event_id = event.id) ORDER BY event.xid LIMIT 1)
     ) AS found ORDER BY found.xid LIMIT 1;
   END IF;
-  -- Whoever owns the database can set what the sealer keeps. Whatever that says, the newest events of a minute ago are
-  -- sealed.
+  -- Whoever owns the database can set what the sealer keeps. Whatever that says, the newest events of a minute ago are in a
+  -- signed checkpoint.
   IF waiting IS NULL THEN
     SELECT newest.id INTO waiting FROM (
       SELECT event.id FROM audit.event
-      WHERE event.id < audit.uuid_floor(pg_catalog.clock_timestamp() - interval '1 minute') ORDER BY event.id DESC LIMIT 20
-    ) AS newest WHERE (SELECT true FROM audit.leaf WHERE leaf.event_id = newest.id LIMIT 1) IS NULL ORDER BY newest.id LIMIT 1;
+      WHERE event.id < a_minute_ago ORDER BY event.id DESC LIMIT 20
+    ) AS newest WHERE (
+      SELECT leaf.idx < (SELECT checkpoint.size FROM audit.checkpoint AS checkpoint
+        WHERE checkpoint.log_id = leaf.log_id AND checkpoint.signatures IS NOT NULL ORDER BY checkpoint.size DESC LIMIT 1)
+      FROM audit.leaf AS leaf WHERE leaf.event_id = newest.id LIMIT 1) IS NOT TRUE ORDER BY newest.id LIMIT 1;
   END IF;
   -- Whatever is sealed, the log of the instance gets a checkpoint with it.
   SELECT LEAST(newest.at, '9000-01-01') INTO sealed_at FROM audit.log AS log CROSS JOIN LATERAL (

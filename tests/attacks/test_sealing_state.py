@@ -124,3 +124,17 @@ def test_what_was_never_sealed_is_looked_for_a_part_in_each_pass_and_what_comes_
     assert len(passes) >= 4
     assert set(ids_in(WORKSPACE)) == {*before, *after}
     assert_log_is_sound(WORKSPACE)
+
+
+def test_a_checkpoint_that_waits_for_its_signature_under_a_false_time_shows_by_the_events_in_it(monkeypatch):
+    made = UUID(int=uuid7_floor(datetime.now(UTC) - timedelta(minutes=4)).int | uuid7().int & (1 << 80) - 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(envelope, "uuid7", lambda: made)
+        tell()
+    with sealing.sealer() as one:
+        one.lead()
+        one.seal()
+        sealing.tamper("UPDATE audit.checkpoint SET at = clock_timestamp() + interval '1 day'")
+        assert condition().waiting == made
+        one.publish()
+        assert condition().waiting is None
