@@ -224,7 +224,7 @@ def continued(event: StoredEvent, keys: KeyRing) -> dict[str, Any] | None:
 
 
 _LOGS = f"""
-SELECT log.id, log.workspace_id, log.epoch, log.origin, COALESCE(newest.size, 0), first.*
+SELECT log.id, log.workspace_id, COALESCE(log.epoch, 0), COALESCE(log.origin, ''), COALESCE(newest.size, 0), first.*
 FROM audit.log AS log
 LEFT JOIN LATERAL (SELECT size FROM audit.checkpoint WHERE log_id = log.id ORDER BY size DESC LIMIT 1) AS newest ON true
 LEFT JOIN audit.leaf AS leaf ON log.epoch > 1 AND leaf.log_id = log.id AND leaf.idx = 0

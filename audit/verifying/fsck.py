@@ -184,7 +184,7 @@ def _name(workspace_id: UUID | None) -> str:
 
 
 _LOGS = """
-SELECT id, workspace_id, origin, (SELECT count(*) FROM audit.leaf WHERE log_id = log.id) FROM audit.log
+SELECT id, workspace_id, COALESCE(origin, ''), (SELECT count(*) FROM audit.leaf WHERE log_id = log.id) FROM audit.log
 ORDER BY workspace_id NULLS FIRST, epoch
 """
 _LEAVES = """

@@ -303,16 +303,21 @@ def _check_checkpoints(connection: psycopg.Connection[Any], leaves: Leaves, foun
     """The signed checkpoints in the range: by this log's key, and each of a workspace in the log of logs."""
     wanted, newest, seen_to = found.range, "", 0
     keys = _keys(wanted.vkeys)
-    rows = connection.execute(_CHECKPOINTS, [wanted.log_id, wanted.first, wanted.end]).fetchall()
+    rows = connection.execute(_CHECKPOINTS, [wanted.workspace_id, wanted.log_id, wanted.first, wanted.end]).fetchall()
     noted: dict[int, set[bytes]] = {}
     if wanted.workspace_id is not None:
         places = [row[3] for row in rows]
         for index, value in connection.execute(_LEAVES_AT, [list(wanted.instance_logs), places]).fetchall():
             noted.setdefault(index, set()).add(bytes(value))
-    for size, text, signatures, instance_idx, at in rows:
+    for size, text, signatures, instance_idx, at, is_of_it in rows:
         newest, seen_to = max(newest, *leaves.ids[seen_to : size - wanted.first], ""), size - wanted.first
         if problem := _noted_wrongly(at, newest):
             found.flaws.append(Flaw(size - 1, "checkpoint", f"the checkpoint at {size} {problem}"))
+        if not is_of_it:
+            # Its own readers would not find it, and take an older one for the newest.
+            found.flaws.append(
+                Flaw(size - 1, "checkpoint", f"the checkpoint at {size} is stored for another workspace")
+            )
         try:
             checkpoint = opened(signed_note(Checkpoint.parse(text), signatures), keys)
         except BadNote as problem:
@@ -360,7 +365,8 @@ _LEAVES_FROM = "SELECT count(*) FROM audit.leaf WHERE log_id = %s AND idx >= %s 
 _NOTED = "SELECT instance_idx, COALESCE(note, '') FROM audit.checkpoint WHERE instance_idx >= %s AND instance_idx < %s"
 _TILES = "SELECT n, COALESCE(data, '') FROM audit.tile WHERE log_id = %s AND level = 0 AND n >= %s AND n < %s"
 _CHECKPOINTS = """
-SELECT size, COALESCE(note, ''), signatures, instance_idx, GREATEST(LEAST(at, '9000-01-01'), '2000-01-01')
+SELECT size, COALESCE(note, ''), signatures || COALESCE(cosignatures, ''), instance_idx,
+  GREATEST(LEAST(at, '9000-01-01'), '2000-01-01'), workspace_id IS NOT DISTINCT FROM %s::uuid
 FROM audit.checkpoint
 WHERE log_id = %s AND size > %s AND size <= %s AND signatures IS NOT NULL ORDER BY size
 """

@@ -433,7 +433,7 @@ def _check(wanted: Range) -> Checked:
 
 
 _LOGS = """
-SELECT log.id, log.workspace_id, log.epoch, log.origin, COALESCE(newest.size, 0)
+SELECT log.id, log.workspace_id, COALESCE(log.epoch, 0), COALESCE(log.origin, ''), COALESCE(newest.size, 0)
 FROM audit.log AS log LEFT JOIN LATERAL (
   SELECT size FROM audit.checkpoint WHERE log_id = log.id AND signatures IS NOT NULL ORDER BY size DESC LIMIT 1
 ) AS newest ON true ORDER BY log.workspace_id NULLS FIRST, log.epoch

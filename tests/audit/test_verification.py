@@ -70,6 +70,17 @@ TAMPERED = [
         (302, "checkpoint"),
         False,
     ),
+    (
+        "UPDATE audit.checkpoint SET cosignatures = 'x' WHERE {ours} AND size = 303",
+        (302, "checkpoint"),
+        False,
+    ),
+    (
+        "UPDATE audit.checkpoint SET workspace_id = gen_random_uuid() WHERE {ours} AND size = 303",
+        (302, "checkpoint"),
+        False,
+    ),
+    ("UPDATE audit.checkpoint SET workspace_id = NULL WHERE {ours} AND size = 303", (302, "checkpoint"), False),
     ("UPDATE audit.checkpoint SET instance_idx = 5 WHERE {ours} AND size = 303", (302, "instance"), True),
     ("UPDATE audit.leaf SET event_id = NULL WHERE {ours} AND idx = 7", (7, "leaf"), True),
     (
@@ -143,6 +154,22 @@ def test_nothing_where_something_must_be_is_found_at_its_index(anchor, table, co
             owner.execute(f"ALTER TABLE {table} ALTER {column} SET NOT NULL")
     assert flaws(report)[0] == wanted
     assert bool(defects) == (table != "audit.event")
+
+
+@pytest.mark.parametrize(("column", "is_named"), [("origin", False), ("epoch", True)])
+def test_a_log_without_a_name_or_an_epoch_is_missed(anchor, column, is_named):
+    tell(WORKSPACE, 3)
+    seal(anchor)
+    with databases.admin() as owner:
+        owner.execute(f"ALTER TABLE audit.log ALTER {column} DROP NOT NULL")
+        try:
+            sealing.tamper(f"UPDATE audit.log SET {column} = NULL WHERE origin = '{ORIGIN}'")
+            report, _defects = verify(anchor), fsck()
+        finally:
+            sealing.tamper(f"DELETE FROM audit.log WHERE {column} IS NULL")
+            owner.execute(f"ALTER TABLE audit.log ALTER {column} SET NOT NULL")
+    assert [log.origin for log in report.logs] == [INSTANCE, ORIGIN if is_named else ""]
+    assert any(f"the log {ORIGIN} is not in the database" in problem for problem in report.problems)
 
 
 @pytest.mark.parametrize("origin", ["", "log.test/another", f"{ORIGIN}/e{'9' * 5000}"])
