@@ -122,7 +122,7 @@ def told_problem(row: LoadedRow, told: str | None, keys: KeyRing) -> str:
         return f"its newest event is not genuine: {kid} did not sign it, or may not tell it"
     if not is_of_row:
         return "its newest event is about another row"
-    return _difference(row, about["rev"], about["op"], signed_state)
+    return differs(row, about["rev"], about["op"], signed_state)
 
 
 def _problem(row: LoadedRow, newest: StoredEvent | None, keys: KeyRing) -> str:
@@ -137,10 +137,11 @@ def difference(row: LoadedRow, newest: StoredEvent, signed_state: str | None) ->
     """How the row differs from what a genuine event says; "" when it does not. Without a signed state by revision alone."""
     if newest.workspace_id != row.workspace_id:
         return "its newest event is of another workspace"
-    return _difference(row, newest.rev, newest.op, signed_state)
+    return differs(row, newest.rev, newest.op, signed_state)
 
 
-def _difference(row: LoadedRow, rev: int | None, op: str | None, signed_state: str | None) -> str:
+def differs(row: LoadedRow, rev: int | None, op: str | None, signed_state: str | None) -> str:
+    """How the row differs from the revision, the operation and the state that were signed; "" when it does not."""
     if op == "delete":
         return f"it was deleted with revision {rev}"
     if rev is None or row.rev < rev:

@@ -11,6 +11,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, transaction
 
+from audit.attestation import RowAltered
+from audit.retention.limits import altered_limits
 from audit.services import Target, record
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
@@ -41,7 +43,8 @@ def erase_member(*, actor: Actor, user_id: UUID, reason: str) -> Membership:
     address stands in it. Asking again changes nothing and is no second event.
 
     People need `members:write`. A key of an administrator with `gateway:write` may erase who was removed before, so that
-    a stolen one takes nobody's place away. Raises `UnderLegalHold` and `ErasureNotKept`; then nothing was changed.
+    a stolen one takes nobody's place away. Raises `UnderLegalHold` and `ErasureNotKept`, and `RowAltered` while a hold is not
+    what the log says; then nothing was changed.
     """
     _demand(actor)
     rows = Membership.objects.for_actor(actor).select_for_update()
@@ -53,6 +56,9 @@ def erase_member(*, actor: Actor, user_id: UUID, reason: str) -> Membership:
     if membership.is_active and actor.key_id is not None:
         raise MemberActive
     not_oneself(actor, user_id)
+    # What is erased does not come back with a hold that somebody took away meanwhile (M114).
+    if altered := altered_limits(workspace_of(actor)):
+        raise RowAltered(*altered)
     if membership.is_active and Role.ADMIN in membership.roles and actor.kind is ActorKind.USER:
         not_the_last_administrator(actor, membership)
     reason = line(reason, "reason", LONGEST_REASON)

@@ -15,12 +15,13 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
+from audit.attestation import MOST_TOLD, RowAltered
 from audit.envelope import MAX_DETAIL_BYTES
 from audit.errors import HoldEngaged, HoldNotEngaged, NeedsSecondPerson
 from audit.models import HOLD_KINDS, AuditEvent, LegalHold, RetentionSetting
 from audit.notes import Checkpoint
 from audit.retention.classes import LONGEST_DAYS, RetentionClass
-from audit.retention.limits import altered_limits
+from audit.retention.limits import altered_holds, altered_limits
 from audit.services import Target, record, record_altered
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
@@ -235,9 +236,30 @@ def expire_month(month: str) -> int:
     """Let one month of the log go (`event_2019_01`), with the event that says what left; how many events there were.
 
     As `prov_retention`. Raises `UnauditedChange` (a DatabaseError) with the reason when the database refuses: it is not
-    seven years old, under legal hold, or not sealed to its last event. Then nothing was changed.
+    seven years old, under legal hold, or not sealed to its last event; and `RowAltered`, after an alarm, when a hold of
+    anybody with events in it is not what the log says. Then nothing was changed.
     """
+    try:
+        return _expire_month(month)
+    except RowAltered as error:
+        with transaction.atomic():
+            facts = [item.described() | {"workspace": str(item.row.workspace_id)} for item in error.altered]
+            record(
+                actor=Actor.system("audit.retention", None),
+                event=Event.AUDIT_ROW_ALTERED,
+                target=Target(LegalHold.object_type(), error.altered[0].row.id),
+                detail={"month": month, "count": len(facts), "rows": facts[:MOST_TOLD]},
+                outcome="blocked",
+            )
+        raise
+
+
+def _expire_month(month: str) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
+        # One moment for all of it: no hold is taken away between the look at what was told of it and the end.
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        if altered := altered_holds(month):
+            raise RowAltered(*altered)
         cursor.execute("SELECT origin, first_idx, last_idx, events, checkpoint FROM audit.month_ranges(%s)", [month])
         # At least one event, also for a month that is empty.
         for part in _packed(_of_logs(cursor.fetchall())) or [[]]:

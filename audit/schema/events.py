@@ -20,8 +20,9 @@ _OF_OTHER_LOGS = """CASE session_user
       -- What the leading worker finds of the log itself.
       WHEN 'prov_worker' THEN signed ->> 'action' IN ('audit.guard_checked', 'audit.guard_missing',
         'audit.sealing_stalled', 'audit.partition_missing') AND signed -> 'actor' ->> 'type' = 'system'
-      -- Which months of the log go.
-      WHEN 'prov_retention' THEN signed ->> 'workspace' IS NULL AND signed ->> 'action' = 'audit.partition_expired'
+      -- Which months of the log go, and what keeps one from it.
+      WHEN 'prov_retention' THEN signed ->> 'workspace' IS NULL
+        AND signed ->> 'action' IN ('audit.partition_expired', 'audit.row_altered')
         AND signed -> 'actor' ->> 'type' = 'system' AND signed -> 'actor' ->> 'id' = 'audit.retention' AND op = 'read'
       -- What is found of a log, whoever took away its workspace.
       WHEN 'prov_sealer' THEN signed -> 'actor' ->> 'type' = 'system' AND object ->> 'type' = 'audit_log' AND op = 'read'

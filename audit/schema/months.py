@@ -6,7 +6,7 @@ What the log needs of a month that left is carried on: the newest event about ea
 from audit.schema import coverage, newest_changes
 from audit.schema.functions import OF_THIS_TRANSACTION, Function
 from audit.schema.tables import read_by_auditors, written_once
-from audit.taxonomy import OF_THE_LOG
+from audit.taxonomy import OF_THE_LOG, Event
 from provenance.postgres.refusals import UNAUDITED
 
 MONTHS_AHEAD = 2
@@ -78,6 +78,8 @@ END
 )
 
 
+_OF_HOLDS = f"{Event.LEGAL_HOLD_ENGAGED},{Event.LEGAL_HOLD_RELEASE_ASKED},{Event.LEGAL_HOLD_RELEASED}"
+
 _MONTH = f"""
   IF month !~ '^event_[0-9]{{4}}_[0-9]{{2}}$' OR NOT EXISTS (
     SELECT FROM pg_catalog.pg_inherits WHERE inhparent = 'audit.event'::regclass
@@ -117,6 +119,41 @@ BEGIN
        ORDER BY checkpoint.size LIMIT 1)
     FROM runs JOIN span ON span.log_id = runs.log_id JOIN audit.log AS log ON log.id = runs.log_id
     ORDER BY log.id, runs.low $query$, month);
+END
+""",  # noqa: S608  composed of constants
+)
+
+TOLD_HOLDS = Function(
+    name="told_holds",
+    arguments="month text",
+    # As whoever asks names them: the table of holds comes after these functions.
+    returns="SETOF record",
+    definer=True,
+    volatility="STABLE",
+    execute_by=("retention",),
+    source=f"""
+BEGIN
+{_MONTH}
+  -- Of every workspace with events in the month: each hold that was told beside the row there is. Of an event only what it
+  -- says of the row, because who lets months go reads none.
+  RETURN QUERY EXECUTE pg_catalog.format($query$
+    WITH place AS MATERIALIZED (
+      SELECT DISTINCT event.workspace_id AS id FROM audit.%I AS event WHERE event.workspace_id IS NOT NULL
+    ), told AS (
+      SELECT DISTINCT ON (change.workspace_id, change.object_id) change.* FROM place CROSS JOIN LATERAL (
+        SELECT event.workspace_id, event.object_id, event.rev, event.id, event.op, event.body FROM audit.event AS event
+        WHERE event.workspace_id = place.id AND event.action = ANY ('{{{_OF_HOLDS}}}') AND event.op <> 'read'
+        UNION ALL
+        SELECT carried.workspace_id, carried.object_id, carried.rev, carried.id, carried.op, carried.body
+        FROM audit.carried AS carried
+        WHERE carried.workspace_id = place.id AND carried.action = ANY ('{{{_OF_HOLDS}}}') AND carried.op <> 'read'
+      ) AS change ORDER BY change.workspace_id, change.object_id, change.rev DESC, change.id DESC
+    ), there AS (
+      SELECT hold FROM public.audit_legalhold AS hold JOIN place ON place.id = hold.workspace_id
+    )
+    SELECT told.workspace_id, told.object_id, told.rev, told.op, told.body::jsonb ->> 'state', there.hold
+    FROM told FULL JOIN there ON (there.hold).id::text = told.object_id AND (there.hold).workspace_id = told.workspace_id
+  $query$, month);
 END
 """,  # noqa: S608  composed of constants
 )
@@ -207,7 +244,7 @@ END
 """,  # noqa: S608  composed of constants
 )
 
-FUNCTIONS = (ENSURE_PARTITIONS, MONTH_RANGES, EXPIRE_PARTITION)
+FUNCTIONS = (ENSURE_PARTITIONS, MONTH_RANGES, TOLD_HOLDS, EXPIRE_PARTITION)
 
 TABLES = """
 -- The months that left the log. Their leaves stay, so every proof goes on holding.

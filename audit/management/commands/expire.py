@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
+from audit.attestation import RowAltered
 from audit.months import month_floors
 from audit.retention.services import expire_month
 from audit.schema.months import YEARS_KEPT
@@ -30,9 +31,9 @@ class Command(OurCommand):
         for name in names:
             try:
                 events = expire_month(name)
-            except DatabaseError as error:
+            except (DatabaseError, RowAltered) as error:
                 refused += 1
-                self.stderr.write(str(error).strip().splitlines()[0])
+                self.stderr.write(f"{name}: {str(error).strip().splitlines()[0]}")
             else:
                 self.stdout.write(f"{name} left the log with {events:,} events.")
         if refused:
