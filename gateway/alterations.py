@@ -1,13 +1,19 @@
 """Rows that the gateway met and that are not what the log says: told as one critical event, once for each state (T06)."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-from audit.attestation import AlreadyTold, Altered, altered_event
+from audit.attestation import AlreadyTold, Altered, LoadedRow, altered_event
 from audit.signing import KeyRing
 from gateway.journal import Journal
 from secrets_vault.references import NotAsSigned
+
+
+def gone(workspace_id: UUID, told: Iterable[Mapping[str, str]], there: Iterable[tuple[str, str]]) -> list[Altered]:
+    """Rows that were told of and that nobody deletes, and are not there: somebody took them away past the platform."""
+    missing = sorted({(row["object_type"], row["object_id"]) for row in told} - set(there))
+    return [Altered(LoadedRow(type_, id_, workspace_id, 0, None), "it is not there") for type_, id_ in missing]
 
 
 class Alterations:

@@ -21,7 +21,7 @@ from psycopg_pool import PoolTimeout
 from audit.attestation import NEWEST_CHANGES, Altered, LoadedRow, altered_among
 from audit.signing import KeyRing
 from gateway import schemas, sql
-from gateway.alterations import Alterations
+from gateway.alterations import Alterations, gone
 from gateway.contract import ToolFacts
 from gateway.database import Database
 from gateway.decision import AgentFacts
@@ -283,7 +283,9 @@ class PolicyStore:
             ]
             asked = {"types": [type_ for type_, _row in governing], "ids": [str(row["id"]) for _type, row in governing]}
             newest = await (await connection.execute(NEWEST_CHANGES, asked)).fetchall()
+            told = await (await connection.execute(sql.TOLD_RESTRAINTS)).fetchall()
         altered = await off_loop(_altered, governing, [tuple(event.values()) for event in newest], self._keys)
+        altered += gone(workspace_id, told, zip(asked["types"], asked["ids"], strict=True))
         # Before the snapshot serves: a row that is passed over must not be so in silence.
         await self._alterations.record(workspace_id, altered)
         kept.snapshot = compile_snapshot(workspace_id, rows["policy"] if rows else {}, altered)

@@ -1,6 +1,7 @@
 """Every statement of the gateway's request path. They run as `prov_gateway` inside one workspace; row security filters."""
 
 from audit.attestation import select
+from audit.taxonomy import Event
 
 # A number, a sum and the newest id per table: it differs after any insert, update or delete, because revisions only
 # grow and rows of these tables are never deleted.
@@ -16,6 +17,8 @@ _GOVERNED = (
     "secrets_vault_secret",
 )
 _MARK = "(SELECT concat_ws(':', count(*), sum(audit_rev), max(id::text)) FROM {table})"
+
+_OF_RESTRAINTS = f"{{{Event.HALT_ENGAGED},{Event.HALT_RELEASED},{Event.DLP_POLICY_CREATED},{Event.DLP_POLICY_UPDATED}}}"
 
 POLICY_FINGERPRINT = f"SELECT concat_ws('|', {', '.join(_MARK.format(table=table) for table in _GOVERNED)}) AS mark"
 
@@ -64,6 +67,16 @@ GOVERNING_ROWS = {
     "control": "SELECT * FROM workspaces_control",
     "secret": "SELECT * FROM secrets_vault_secret",
 }
+
+# What takes power away is never deleted, so each that was told must still be there.
+TOLD_RESTRAINTS = f"""
+SELECT DISTINCT object_type, object_id FROM (
+  SELECT object_type, object_id, action, op FROM audit.event WHERE workspace_id = audit.ws() AND action = ANY ('{_OF_RESTRAINTS}')
+  UNION ALL
+  SELECT object_type, object_id, action, op FROM audit.carried
+  WHERE workspace_id = audit.ws() AND action = ANY ('{_OF_RESTRAINTS}')
+) AS told WHERE op <> 'read'
+"""  # noqa: S608  composed of constants
 
 CALL = """
 SELECT id, call_key, run_id, agent_id, tool_id, tool_name, state, rule, reason, request_digest, arguments_ref,

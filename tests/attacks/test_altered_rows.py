@@ -15,7 +15,7 @@ from secrets_vault import services as vault
 from tests import databases, factories
 from tests.browsing import browser, program
 from tests.gateway.world import reread_policy, unguarded
-from workspaces.services import change_roles, engage_halt
+from workspaces.services import change_roles, engage_halt, release_halt
 
 
 def told(world):
@@ -122,6 +122,35 @@ def test_a_redaction_policy_that_is_switched_off_halts_everything(echo, fake):
     blocked(echo)
     assert [row[0] for row in told(echo)] == ["dlp_policy"]
     assert not fake.calls
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["by a gateway that knew it", "by a new one"])
+def test_a_halt_that_is_deleted_halts_everything(echo, fake, is_known):
+    halt = engage_halt(actor=echo.admin, scope_kind="agent", scope_id="helper", mode="pause", reason="It looks odd.")
+    if is_known:
+        blocked(echo)
+    with unguarded("workspaces_control") as owner:
+        owner.execute("DELETE FROM workspaces_control")
+    blocked(echo)
+    assert told(echo) == [("control", str(halt.pk), "it is not there")]
+    assert not fake.calls
+
+
+def test_so_does_a_redaction_policy_that_is_deleted(echo, fake):
+    policy = services.set_dlp_policy(actor=echo.admin, name="personal", fields=["name"], selector="up")
+    with unguarded("gateway_dlppolicy") as owner:
+        owner.execute("DELETE FROM gateway_dlppolicy")
+    blocked(echo)
+    assert told(echo) == [("dlp_policy", str(policy.pk), "it is not there")]
+    assert not fake.calls
+
+
+def test_a_halt_that_was_released_by_a_person_leaves_nothing_behind(echo, fake):
+    halt = engage_halt(actor=echo.admin, scope_kind="agent", scope_id="helper", mode="pause", reason="It looks odd.")
+    release_halt(actor=echo.admin, control_id=halt.pk, reason="It was nothing.")
+    reread_policy(echo)
+    assert echo.call("helper", "up.echo", text="x").state is CallState.SUCCEEDED
+    assert told(echo) == []
 
 
 def test_an_altered_row_is_told_once_for_each_state_it_is_in(echo, fake):
