@@ -17,7 +17,7 @@ labels.rows("agent", Permission.AGENTS_READ, Agent.objects.for_actor, "{title}")
 labels.rows("agent_version", Permission.AGENTS_READ, AgentVersion.objects.for_actor, "{agent__slug} v{number}")
 belongings.register("agent", AgentVersion.objects.for_actor, "agent_id", about="agent_version")
 console.register(
-    console.Place(
+    console.Link(
         group="control",
         order=10,
         label="Agents",

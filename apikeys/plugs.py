@@ -9,7 +9,7 @@ from workspaces import scopes
 scopes.register("key", lambda place, name: scopes.id_of(ApiKey.objects.for_workspace(place), "key", name, prefix=name))
 names.rows("key", Permission.API_KEYS_WRITE, ApiKey.objects.for_actor, "name", object_type="api_key")
 console.register(
-    console.Place(
+    console.Link(
         group="control",
         order=90,
         label="API keys",

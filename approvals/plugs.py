@@ -10,7 +10,7 @@ sweeper.register("approvals.sla", services.expire_due)
 names.rows("approval", Permission.APPROVALS_READ, ApprovalRequest.objects.for_actor, "title", short="AP")
 labels.rows("approval_decision", Permission.APPROVALS_READ, ApprovalDecision.objects.for_actor, "{request__title}")
 console.register(
-    console.Place(
+    console.Link(
         group="work",
         order=20,
         label="Approvals",

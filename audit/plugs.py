@@ -3,7 +3,7 @@
 from audit import background, condition, partitions, seal, watch
 from audit.retention import services as retention
 from provenance import sweeper
-from provenance.console import Place, add_notice, register, show_seal
+from provenance.console import Link, add_notice, register, show_seal
 from provenance.permissions import Permission
 
 sweeper.register("audit.partitions", partitions.keep_ahead)
@@ -13,7 +13,7 @@ sweeper.register("audit.exports", background.sweep)
 add_notice(condition.notices)
 show_seal(seal.shown_seal)
 register(
-    Place(
+    Link(
         group="evidence",
         order=90,
         label="Audit log",

@@ -12,7 +12,7 @@ from audit.taxonomy import Event
 from gateway.contract import Effect
 from gateway.tokens import RunClaims
 from provenance.actor import Actor, ActorKind
-from provenance.dlp.engine import Report
+from provenance.dlp.engine import Findings
 from provenance.risk import Risk
 
 _RISKS = {Effect.READ.value: Risk.LOW, Effect.WRITE.value: Risk.MEDIUM}
@@ -107,7 +107,7 @@ class Scribe:
             risk=risk,
         )
 
-    def violations(self, report: Report, direction: str) -> list[SignedEvent]:
+    def violations(self, findings: Findings, direction: str) -> list[SignedEvent]:
         """One event per policy, and one each for cut secrets and hidden characters: names and counts, never values."""
         events = [
             self.event(
@@ -117,24 +117,29 @@ class Scribe:
                     "rule": policy,
                     "detector": "field",
                     "direction": direction,
-                    "action": "withhold" if report.withheld else "redact",
+                    "action": "withhold" if findings.withheld else "redact",
                     "fields": dict(hits),
-                    **({"withheld": sorted(report.withheld)} if report.withheld else {}),
+                    **({"withheld": sorted(findings.withheld)} if findings.withheld else {}),
                 },
             )
-            for policy, hits in report.fields.items()
+            for policy, hits in findings.fields.items()
         ]
-        if report.secrets:
+        if findings.secrets:
             detail = {
                 "rule": "injected_secret",
                 "detector": "known_secret",
                 "direction": direction,
-                "count": report.secrets,
+                "count": findings.secrets,
             }
             events.append(self.event(Event.SECRET_LEAK_DETECTED, outcome="blocked", detail=detail))
             events.append(self.event(Event.POLICY_VIOLATION, outcome="blocked", detail={**detail, "action": "cut"}))
-        if report.hidden:
-            detail = {"rule": "hidden_characters", "detector": "hidden", "direction": direction, "count": report.hidden}
+        if findings.hidden:
+            detail = {
+                "rule": "hidden_characters",
+                "detector": "hidden",
+                "direction": direction,
+                "count": findings.hidden,
+            }
             events.append(self.event(Event.POLICY_VIOLATION, outcome="blocked", detail={**detail, "action": "strip"}))
         return events
 

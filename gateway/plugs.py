@@ -5,7 +5,7 @@ from audit import belongings, labels, names
 from gateway import expiry, panels, selectors, testimony
 from gateway.models import McpServer, ToolCall, ToolGrant
 from provenance import sweeper
-from provenance.console import Place, register
+from provenance.console import Link, register
 from provenance.pages import add_panel
 from provenance.permissions import Permission
 from workspaces import scopes
@@ -25,7 +25,7 @@ sweeper.register("gateway.grants", expiry.sweep)
 add_panel("audit.event", "call", panels.call_of_event)
 add_panel("agents.detail", "grants", panels.grants_of_agent)
 register(
-    Place(
+    Link(
         group="control",
         order=60,
         label="Tools",

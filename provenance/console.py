@@ -1,6 +1,6 @@
 """The console's frame: what stands in the navigation, who contributes to it, what each page's shell shows.
 
-Apps register their places in `plugs.py`, so a lower floor's page can show a higher floor's entry without importing it.
+Apps register their links in `plugs.py`, so a lower floor's page can show a higher floor's without importing it.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,8 @@ GROUPS = {"work": "", "control": "Control", "evidence": "Evidence"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """One entry of the navigation. `route` is reversed with the workspace's slug; `count` says how many wait for the reader."""
+class Link:
+    """One link of the navigation. `route` is reversed with the workspace's slug; `count` says how many wait for the reader."""
 
     group: str
     order: int
@@ -46,17 +46,17 @@ class Seal:
 
 ShowSeal = Callable[[Actor, str], Seal | None]
 
-_places: list[Place] = []
+_links: list[Link] = []
 _notices: list[Callable[[Actor], list[str]]] = []
 _seals: list[ShowSeal] = []
 
 
-def register(place: Place) -> None:
-    """Add a place to the navigation. Called in `plugs.py`; a route registers once."""
-    if place.group not in GROUPS:
-        raise ValueError(f"{place.group!r} is not a group of the navigation: {', '.join(GROUPS)}")
-    if all(known.route != place.route for known in _places):
-        _places.append(place)
+def register(link: Link) -> None:
+    """Add a link to the navigation. Called in `plugs.py`; a route registers once."""
+    if link.group not in GROUPS:
+        raise ValueError(f"{link.group!r} is not a group of the navigation: {', '.join(GROUPS)}")
+    if all(known.route != link.route for known in _links):
+        _links.append(link)
 
 
 def add_notice(tell: Callable[[Actor], list[str]]) -> None:
@@ -71,10 +71,10 @@ def show_seal(seal: ShowSeal) -> None:
 
 
 def first_page(actor: Actor, slug: str) -> str:
-    """Where a person lands in a workspace: its first place that they may see. Raises `PermissionDenied` without one."""
-    for place in sorted(_places, key=lambda place: (list(GROUPS).index(place.group), place.order)):
-        if actor.may(place.permission):
-            return reverse(place.route, args=[slug])
+    """Where a person lands in a workspace: the first link that they may follow. Raises `PermissionDenied` without one."""
+    for link in sorted(_links, key=lambda link: (list(GROUPS).index(link.group), link.order)):
+        if actor.may(link.permission):
+            return reverse(link.route, args=[slug])
     raise PermissionDenied(
         message="Your roles show you nothing in this workspace. Ask an administrator for another one."
     )
@@ -104,9 +104,9 @@ def _groups(actor: Actor, slug: str, path: str) -> list[dict[str, Any]]:
         {
             "title": title,
             "items": [
-                _item(place, actor, slug, path)
-                for place in sorted(_places, key=lambda place: place.order)
-                if place.group == name and actor.may(place.permission)
+                _item(link, actor, slug, path)
+                for link in sorted(_links, key=lambda link: link.order)
+                if link.group == name and actor.may(link.permission)
             ],
         }
         for name, title in GROUPS.items()
@@ -114,15 +114,15 @@ def _groups(actor: Actor, slug: str, path: str) -> list[dict[str, Any]]:
     return [group for group in groups if group["items"]]
 
 
-def _item(place: Place, actor: Actor, slug: str, path: str) -> dict[str, Any]:
-    href = reverse(place.route, args=[slug])
+def _item(link: Link, actor: Actor, slug: str, path: str) -> dict[str, Any]:
+    href = reverse(link.route, args=[slug])
     return {
-        "label": place.label,
-        "icon": place.icon,
+        "label": link.label,
+        "icon": link.icon,
         "href": href,
         "current": path.startswith(href),
-        "phone": place.phone,
-        "count": place.count(actor) if place.count else 0,
+        "phone": link.phone,
+        "count": link.count(actor) if link.count else 0,
     }
 
 

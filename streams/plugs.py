@@ -2,7 +2,7 @@
 
 from audit import names
 from provenance import sweeper
-from provenance.console import Place, register
+from provenance.console import Link, register
 from provenance.permissions import Permission
 from streams import sweep
 from streams.models import Sink
@@ -13,7 +13,7 @@ sweeper.register("streams", sweep.sweep)
 departures.register("streams.digests", digests.forget_reader)
 names.rows("stream", Permission.AUDIT_READ, Sink.objects.for_actor, "name", object_type="sink")
 register(
-    Place(
+    Link(
         group="evidence",
         order=95,
         label="Streams",

@@ -2,7 +2,7 @@
 
 from approvals import origins
 from audit import belongings, labels, names, narrative
-from provenance.console import Place, register
+from provenance.console import Link, register
 from provenance.pages import add_panel
 from provenance.permissions import Permission
 from workflows import panels, run_log, wakes
@@ -29,7 +29,7 @@ narrative.register("workflows", run_log.teller)
 add_panel("approval", "run", panels.run_of_request)
 add_panel("approval.evidence", "call", panels.call_of_evidence)
 register(
-    Place(
+    Link(
         group="work",
         order=30,
         label="Runs",
@@ -40,7 +40,7 @@ register(
     )
 )
 register(
-    Place(
+    Link(
         group="work",
         order=50,
         label="Workflows",

@@ -54,11 +54,11 @@ def pasted(call: Call, text: str) -> Pasted:
     shown = redactor.structured(value)
     held_back = Redactor(gateway.output_policies(call.workspace_id, call.target, DlpPolicy.Action.BLOCK))
     held_back.value(shown)
-    if not held_back.report().is_clean:
+    if not held_back.findings().is_clean:
         raise _wrong(f"A policy holds back what {call.target} answers, so it cannot be pasted either.")
     is_structured = schema is not None or isinstance(value, dict)
     content = shown if isinstance(shown, str) else strict_json.dump(shown).decode()
-    withheld = redactor.report().fields
+    withheld = redactor.findings().fields
     return Pasted(
         ToolResult(content=[{"type": "text", "text": content}], structured_content=shown if is_structured else None),
         [Redaction(policy=policy, field=name, count=hits[name]) for policy, hits in withheld.items() for name in hits],

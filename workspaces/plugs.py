@@ -10,7 +10,7 @@ names.register("member", selectors.members_called)
 labels.register("user", selectors.names_of_users)
 labels.register("membership", selectors.names_of_memberships)
 console.register(
-    console.Place(
+    console.Link(
         group="control",
         order=80,
         label="Members",

@@ -29,7 +29,7 @@ from gateway.journal import Journal
 from gateway.policy import PolicyStore, ToolSnapshot
 from gateway.threads import off_loop
 from provenance import strict_json
-from provenance.dlp.engine import Report
+from provenance.dlp.engine import Findings
 from secrets_vault.references import NotBound
 from workspaces import blobs
 
@@ -92,33 +92,33 @@ class Admission:
             reason = "The run is held by another worker, has ended, or is not what the token says of it."
             return await self._parking.refuse(asked, Deny(FENCED, reason), keep=False)
         # Before anybody is asked and before any digest: what a person agrees to is what will be sent (T05).
-        arguments, report = await off_loop(judging.would_send, asked.snapshot, asked.tool, asked.request.arguments)
+        arguments, findings = await off_loop(judging.would_send, asked.snapshot, asked.tool, asked.request.arguments)
         agreed = await self._consent(asked, arguments)
         if isinstance(agreed, Pending):
             return await self._parking.wait(asked, agreed.approval_id, "A person has not decided yet.")
         if isinstance(agreed, Deny):
             return await self._parking.refuse(asked, agreed)
         if agreed is None:
-            return await self._judge(asked, None, arguments, report)
+            return await self._judge(asked, None, arguments, findings)
         sent, taken_out = await off_loop(judging.would_send, asked.snapshot, asked.tool, agreed.arguments)
         if taken_out.withheld or sent != agreed.arguments:
-            return await self._parking.refuse(asked, consent.altered(), report=report)
-        return await self._judge(asked, agreed, agreed.arguments, report)
+            return await self._parking.refuse(asked, consent.altered(), findings=findings)
+        return await self._judge(asked, agreed, agreed.arguments, findings)
 
     async def admit_verification(self, asked: Asked) -> Admitted | CallResponse:
         """Start the read that says what became of another call, or say why it is not asked."""
         if asked.caller.run and not judging.stands(asked.caller.run, asked.standing):
             reason = "The run is held by another worker, has ended, or is not what the token says of it."
             return await self._parking.refuse(asked, Deny(FENCED, reason), keep=False)
-        arguments, report = await off_loop(judging.would_send, asked.snapshot, asked.tool, asked.request.arguments)
+        arguments, findings = await off_loop(judging.would_send, asked.snapshot, asked.tool, asked.request.arguments)
         verdict = await self._decide(asked, await off_loop(_facts, asked, arguments), may_verify)
-        if not report.is_clean:
+        if not findings.is_clean:
             # Asked about another key than the one that was sent, the tool would say that nothing happened.
             verdict = Deny("dlp.blocked", "A policy withholds the key that the question is about.")
         if asked.tool is None or not isinstance(verdict, Allow):
             denial = verdict if isinstance(verdict, Deny) else Deny("tool.unknown", UNAVAILABLE)
             return await self._parking.refuse(asked, denial, keep=False)
-        return await self._started(asked, asked.tool, arguments, None, report)
+        return await self._started(asked, asked.tool, arguments, None, findings)
 
     async def _consent(self, asked: Asked, arguments: dict[str, Any]) -> consent.Consent | None:
         """What the named approval says of the call with these arguments; None when the call names none."""
@@ -153,20 +153,20 @@ class Admission:
         )
 
     async def _judge(
-        self, asked: Asked, agreed: Approved | None, arguments: dict[str, Any], report: Report
+        self, asked: Asked, agreed: Approved | None, arguments: dict[str, Any], findings: Findings
     ) -> Admitted | CallResponse:
         """Decide on what would be sent, the approver's edit included, and start, ask or refuse."""
         verdict = await self._decide(asked, await off_loop(_facts, asked, arguments), decide)
         if isinstance(verdict, Deny) or asked.agent is None or asked.tool is None:
             denial = verdict if isinstance(verdict, Deny) else Deny("tool.unknown", UNAVAILABLE)
-            return await self._parking.refuse(asked, denial, report=report)
-        if report.withheld:
-            return await self._parking.refuse(asked, judging.NOT_UNDERSTOOD, report=report)
+            return await self._parking.refuse(asked, denial, findings=findings)
+        if findings.withheld:
+            return await self._parking.refuse(asked, judging.NOT_UNDERSTOOD, findings=findings)
         if isinstance(verdict, AskApproval) and agreed is None:
             return await self._parking.ask_person(asked, asked.agent, asked.tool, verdict, arguments)
         if isinstance(verdict, AskApproval) and agreed and agreed.risk < verdict.risk:
-            return await self._parking.refuse(asked, consent.understated(agreed, verdict), report=report)
-        return await self._started(asked, asked.tool, arguments, agreed, report)
+            return await self._parking.refuse(asked, consent.understated(agreed, verdict), findings=findings)
+        return await self._started(asked, asked.tool, arguments, agreed, findings)
 
     async def _decide(self, asked: Asked, facts: Facts, by: Callable[[Facts], Decision]) -> Decision:
         """The decision, with a look at what the server offers now when it could be anything but no."""
@@ -182,12 +182,12 @@ class Admission:
         return verdict
 
     async def _started(
-        self, asked: Asked, tool: ToolSnapshot, arguments: dict[str, Any], agreed: Approved | None, report: Report
+        self, asked: Asked, tool: ToolSnapshot, arguments: dict[str, Any], agreed: Approved | None, findings: Findings
     ) -> Admitted | CallResponse:
         """The call, started; or why the last moment was against it."""
         try:
             async with self._alterations.of_secrets(asked.caller.workspace_id):
-                return await self._start(asked, tool, arguments, agreed, report)
+                return await self._start(asked, tool, arguments, agreed, findings)
         except NotBound as error:
             return await self._parking.refuse(asked, Deny(error.code.replace("_", ".", 1), str(error)))
         except Halted as error:
@@ -196,7 +196,7 @@ class Admission:
             return await self._overtaken(asked)
 
     async def _start(
-        self, asked: Asked, tool: ToolSnapshot, arguments: dict[str, Any], agreed: Approved | None, report: Report
+        self, asked: Asked, tool: ToolSnapshot, arguments: dict[str, Any], agreed: Approved | None, findings: Findings
     ) -> Admitted:
         """Commit `started` with everything it rests on. Raises `NotStarted` and `NotBound`; then nothing was stored."""
         sent = dict(arguments)
@@ -219,7 +219,7 @@ class Admission:
                 events.append(scribe.event(Event.SECRET_INJECTED, detail=injected))
             if agreed and not agreed.is_consumed:
                 events.append(await asking.consume(connection, scribe, agreed))
-            events += scribe.violations(report, "input")
+            events += scribe.violations(findings, "input")
             return (credential, started["attempts"], asked_at + started["seconds_left"]), events
 
         credential, attempts, send_by = await self._journal.commit(asked.caller.workspace_id, work)

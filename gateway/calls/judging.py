@@ -15,7 +15,7 @@ from gateway.policy import AgentSnapshot, Snapshot, ToolSnapshot, VersionSnapsho
 from gateway.tokens import RunClaims
 from provenance import strict_json
 from provenance.canonical import NotCanonical
-from provenance.dlp.engine import Redactor, Report
+from provenance.dlp.engine import Findings, Redactor
 from provenance.schemas import Schema
 from secrets_vault.references import ReferenceInArguments, refuse_in
 from workspaces import control
@@ -153,23 +153,23 @@ def secret_references(arguments: dict[str, Any]) -> list[str]:
 
 def would_send(
     snapshot: Snapshot, tool: ToolSnapshot | None, arguments: dict[str, Any]
-) -> tuple[dict[str, Any], Report]:
+) -> tuple[dict[str, Any], Findings]:
     """The arguments as they would be sent: without hidden characters and withheld fields; and what was taken out.
 
-    When everything would be withheld there is nothing to send: the report says so, and the arguments are as given.
+    When everything would be withheld there is nothing to send: the findings say so, and the arguments are as given.
     """
     if tool is None:
-        return arguments, Report()
+        return arguments, Findings()
     redactor = Redactor(snapshot.field_policies(tool, "input"))
     shown = redactor.value(arguments)
-    report = redactor.report()
-    return (arguments if report.withheld else shown), report
+    findings = redactor.findings()
+    return (arguments if findings.withheld else shown), findings
 
 
 def blocked_fields(snapshot: Snapshot, tool: ToolSnapshot, arguments: dict[str, Any]) -> list[str]:
     redactor = Redactor(snapshot.field_policies(tool, "input", "block"))
     redactor.value(arguments)
-    return sorted({name for hits in redactor.report().fields.values() for name in hits})
+    return sorted({name for hits in redactor.findings().fields.values() for name in hits})
 
 
 def action_facts(

@@ -17,7 +17,7 @@ from gateway.decision import AskApproval, Deny
 from gateway.events import Scribe
 from gateway.journal import Journal
 from gateway.policy import AgentSnapshot, ToolSnapshot
-from provenance.dlp.engine import Report
+from provenance.dlp.engine import Findings
 
 # The state of the world, not of the call: with the same id it may be tried again when the world has changed.
 PASSING_RULES = NOT_NOW | {"pin.unverified"}
@@ -33,7 +33,7 @@ class Parking:
         self._keys = keys
 
     async def refuse(
-        self, asked: Asked, denial: Deny, *, keep: bool = True, report: Report | None = None
+        self, asked: Asked, denial: Deny, *, keep: bool = True, findings: Findings | None = None
     ) -> CallResponse:
         """Record the refusal with its rule; the caller is shown as much of it as it may know."""
         parameters = _columns(
@@ -48,7 +48,7 @@ class Parking:
         async def work(connection: Connection) -> tuple[None, Sequence[SignedEvent]]:
             if keep and denial.rule not in PASSING_RULES:
                 await connection.execute(sql.PARK, parameters)
-            return None, _refusal_events(scribe, asked, denial, report)
+            return None, _refusal_events(scribe, asked, denial, findings)
 
         await self._journal.commit(asked.caller.workspace_id, work)
         said = shown(denial)
@@ -121,7 +121,7 @@ def _columns(asked: Asked, state: CallState, *, rule: str, reason: str, approval
     }
 
 
-def _refusal_events(scribe: Scribe, asked: Asked, denial: Deny, report: Report | None) -> list[SignedEvent]:
+def _refusal_events(scribe: Scribe, asked: Asked, denial: Deny, findings: Findings | None) -> list[SignedEvent]:
     rule = {"rule": denial.rule}
     # Arguments that name a secret are not repeated in the log.
     detail = rule if denial.rule == "arguments.secret_reference" else {**rule, "arguments": asked.request.arguments}
@@ -133,4 +133,4 @@ def _refusal_events(scribe: Scribe, asked: Asked, denial: Deny, report: Report |
     if denial.rule in {"arguments.secret_reference", "dlp.blocked"}:
         violation = {**rule, "direction": "input", "action": "block"}
         events.append(scribe.event(Event.POLICY_VIOLATION, outcome="blocked", detail=violation))
-    return [*events, *(scribe.violations(report, "input") if report else ())]
+    return [*events, *(scribe.violations(findings, "input") if findings else ())]

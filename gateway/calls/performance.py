@@ -70,18 +70,18 @@ def outcome_of(answer: Answer, tool: ToolSnapshot, snapshot: Snapshot, injected:
         structured_content=redactor.structured(answer.structured_content),
         is_error=answer.is_error,
     )
-    report = redactor.report()
+    findings = redactor.findings()
     rule = reason = ""
     blocked = Redactor(snapshot.field_policies(tool, "output", "block"))
     blocked.content(result.content)
     blocked.structured(result.structured_content)
-    if not blocked.report().is_clean:
-        report.fields |= blocked.report().fields
+    if not blocked.findings().is_clean:
+        findings.fields |= blocked.findings().fields
         # Only the answer stays here, what the call did stands: told that it failed, its caller would do it again.
         result = ToolResult(content=[{"type": "text", "text": WITHHELD}], is_error=answer.is_error)
         rule, reason = "dlp.blocked", WITHHELD
     if answer.is_error:
         return Outcome(
-            CallState.FAILED, result=result, rule="tool.error", reason="The tool reported an error.", report=report
+            CallState.FAILED, result=result, rule="tool.error", reason="The tool reported an error.", findings=findings
         )
-    return Outcome(CallState.SUCCEEDED, result=result, rule=rule, reason=reason, report=report)
+    return Outcome(CallState.SUCCEEDED, result=result, rule=rule, reason=reason, findings=findings)

@@ -43,7 +43,7 @@ class Settlement:
         caller, call_id = admitted.asked.caller, admitted.asked.request.call_id
         ending = _Ending.of(caller.workspace_id, outcome)
         parameters = {**ending.columns, "call_id": call_id, "attempts": admitted.attempts}
-        violations = admitted.scribe.violations(outcome.report, "output")
+        violations = admitted.scribe.violations(outcome.findings, "output")
 
         async def work(connection: Connection) -> tuple[bool, Sequence[SignedEvent]]:
             await ending.store(connection)
@@ -86,7 +86,7 @@ class Settlement:
             await ending.store(connection)
             if await one(connection, sql.VERIFIED, parameters) is None:
                 return None, []
-            violations = scribe.violations(outcome.report, "output")
+            violations = scribe.violations(outcome.findings, "output")
             return None, [_called(scribe, tool, outcome, ending.stored, **by), *violations]
 
         await self._insist(asked.caller.workspace_id, work)
@@ -151,7 +151,7 @@ class _Ending:
         result_ref, blob = blobs.prepare(workspace_id, stored) if stored else ("", [])
         redactions = [
             Redaction(policy=policy, field=name, count=count)
-            for policy, hits in outcome.report.fields.items()
+            for policy, hits in outcome.findings.fields.items()
             for name, count in sorted(hits.items())
         ]
         columns = {
@@ -179,8 +179,8 @@ def _called(scribe: Scribe, tool: ToolSnapshot, outcome: Outcome, stored: bytes,
         "duration_ms": outcome.duration_ms,
         "result_sha256": hashlib.sha256(stored).hexdigest() if stored else "",
         "size_bytes": len(stored),
-        "redactions": {policy: dict(hits) for policy, hits in outcome.report.fields.items()},
-        "hidden_removed": outcome.report.hidden,
+        "redactions": {policy: dict(hits) for policy, hits in outcome.findings.fields.items()},
+        "hidden_removed": outcome.findings.hidden,
         **more,
     }
     if outcome.rule:

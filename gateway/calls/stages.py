@@ -10,7 +10,7 @@ from gateway.contract import CallRequest, CallState, RetryClass, ToolResult
 from gateway.credentials import Credential
 from gateway.events import Caller, Scribe
 from gateway.policy import AgentSnapshot, Snapshot, ToolSnapshot, VersionSnapshot
-from provenance.dlp.engine import Report
+from provenance.dlp.engine import Findings
 
 
 class NotStarted(Exception):
@@ -93,5 +93,5 @@ class Outcome:
     result: ToolResult | None = None
     rule: str = ""
     reason: str = ""
-    report: Report = field(default_factory=Report)
+    findings: Findings = field(default_factory=Findings)
     duration_ms: int = 0

@@ -22,7 +22,7 @@ class FieldPolicy:
 
 
 @dataclass(slots=True)
-class Report:
+class Findings:
     """What was withheld: per policy and field, and the counts of cut secrets and hidden pieces. Never a value.
 
     `withheld` are the notices that stand in place of a whole value: nobody could say what in it was a field's.
@@ -40,13 +40,13 @@ class Report:
 
 
 class Redactor:
-    """Redacts one result, all parts with one report. Make a new one for each result."""
+    """Redacts one result, all parts of it together. Make a new one for each result."""
 
     def __init__(self, policies: Sequence[FieldPolicy] = (), secrets: Iterable[bytes] = ()) -> None:
         """`policies` to apply in order; `secrets` are the values that were injected into the request."""
         self._secrets = SecretCutter(secrets)
         self._fields = [(policy.name, FieldRedactor(policy.fields)) for policy in policies]
-        self._report = Report()
+        self._findings = Findings()
 
     def value(self, value: Any) -> Any:
         """A copy of a JSON value (or one text) that may be shown."""
@@ -54,7 +54,7 @@ class Redactor:
         for _, redactor in self._fields:
             value = redactor.value(value)
         if isinstance(value, str) and value in _ALL_OF_IT:
-            self._report.withheld.add(value)
+            self._findings.withheld.add(value)
         return value
 
     def content(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -76,19 +76,19 @@ class Redactor:
             return item
         for _, redactor in self._fields:
             redactor.hits[EVERYTHING] += 1
-        self._report.withheld.add(NOT_TEXT)
+        self._findings.withheld.add(NOT_TEXT)
         return _notice(NOT_TEXT)
 
-    def report(self) -> Report:
+    def findings(self) -> Findings:
         """What was withheld so far."""
-        self._report.fields = {name: redactor.hits for name, redactor in self._fields if redactor.hits}
-        return self._report
+        self._findings.fields = {name: redactor.hits for name, redactor in self._fields if redactor.hits}
+        return self._findings
 
     def _without_hidden_secrets(self, value: Any) -> Any:
         """Each text that hides a secret is cut whole; and everything, when the secret is spread over several."""
         if not self._hides_secret(value):
             return value
-        self._report.secrets += 1
+        self._findings.secrets += 1
         value = self._cut_whole(value)
         return CUT if self._hides_secret(value) else value
 
@@ -115,10 +115,10 @@ class Redactor:
         match value:
             case str():
                 text, found = hidden.strip(value)
-                self._report.hidden += found
+                self._findings.hidden += found
                 # After the hidden characters, so that one in its middle does not save a secret from being found.
                 text, found = self._secrets.cut(text)
-                self._report.secrets += found
+                self._findings.secrets += found
                 return text
             case list():
                 return [self._clean(item) for item in value]

@@ -62,7 +62,7 @@ def test_a_dressed_up_secret_is_cut(dress, around):
     assert CUT in shown["a"][0]
     assert DRESSES[dress] not in shown["a"][0]
     assert shown["b"] == "kept"
-    assert redactor.report().secrets >= 1
+    assert redactor.findings().secrets >= 1
 
 
 @pytest.mark.parametrize("dress", DRESSES)

@@ -147,4 +147,4 @@ def test_visible_text_is_not_touched(text):
 def test_a_hidden_character_inside_a_secret_does_not_save_it():
     redactor = Redactor([FieldPolicy("p", ("x",))], [SECRET.encode()])
     assert SECRET not in redactor.value({"a": SECRET[:4] + "\u200b" + SECRET[4:]})["a"]
-    assert redactor.report().secrets == 1
+    assert redactor.findings().secrets == 1
