@@ -54,9 +54,10 @@ class Backlog:
 
     def found(self, connection: Connection, state: State) -> Found:
         """What this pass has to seal."""
-        problem = "" if self._anew else self._moved(state)
         # In another cluster or timeline transaction ids say nothing about those that the snapshot names.
-        if problem or state.known != state.here:
+        is_elsewhere = state.known != state.here
+        problem = "" if self._anew or is_elsewhere else self._moved(state)
+        if problem or is_elsewhere:
             self._anew = self._anew or _Anew(state.now)
         if self._anew:
             return self._never_sealed(connection, self._anew, problem)

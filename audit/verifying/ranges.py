@@ -26,7 +26,7 @@ from audit.signing import KeyRing
 from audit.verifying.expired_months import expired_leaves
 from audit.verifying.key_register import End
 from audit.verifying.stored_details import Signed, StoredDetails
-from provenance.ids import uuid7_time
+from provenance.ids import uuid7_floor, uuid7_time
 
 RANGE_LEAVES = 1 << 14
 ALIGNED_TO = 1 << 12
@@ -302,6 +302,8 @@ def _check_tiles(connection: psycopg.Connection[Any], leaves: Leaves, found: Che
 def _check_checkpoints(connection: psycopg.Connection[Any], leaves: Leaves, found: Checked) -> None:
     """The signed checkpoints in the range: by this log's key, and each of a workspace in the log of logs."""
     wanted, newest, seen_to = found.range, "", 0
+    # What is dated ahead says nothing about when something was there.
+    ahead = str(uuid7_floor(datetime.now(UTC) + 2 * CLOCK_TOLERANCE))
     keys = _keys(wanted.vkeys)
     rows = connection.execute(_CHECKPOINTS, [wanted.workspace_id, wanted.log_id, wanted.first, wanted.end]).fetchall()
     noted: dict[int, set[bytes]] = {}
@@ -310,7 +312,8 @@ def _check_checkpoints(connection: psycopg.Connection[Any], leaves: Leaves, foun
         for index, value in connection.execute(_LEAVES_AT, [list(wanted.instance_logs), places]).fetchall():
             noted.setdefault(index, set()).add(bytes(value))
     for size, text, signatures, instance_idx, at, is_of_it in rows:
-        newest, seen_to = max(newest, *leaves.ids[seen_to : size - wanted.first], ""), size - wanted.first
+        held = (event_id for event_id in leaves.ids[seen_to : size - wanted.first] if event_id < ahead)
+        newest, seen_to = max(newest, max(held, default="")), size - wanted.first
         if problem := _noted_wrongly(at, newest):
             found.flaws.append(Flaw(size - 1, "checkpoint", f"the checkpoint at {size} {problem}"))
         if not is_of_it:

@@ -6,10 +6,11 @@ from uuid import UUID
 
 import pytest
 
+from audit.anchors import text_of
 from audit.anchors.directory import DirectoryAnchor
 from audit.epochs import LogName
 from audit.glance import _words
-from audit.notes import LogSigner
+from audit.notes import Checkpoint, LogSigner
 from audit.verifying.fsck import Fsck
 from audit.verifying.verification import Wanted
 from tests import databases
@@ -267,14 +268,19 @@ def test_another_history_under_the_same_name_is_found_by_what_is_kept_elsewhere(
     assert any("are not those that were published" in problem for problem in report.problems)
 
 
-def test_a_key_that_was_replaced_is_found(anchor):
+def test_a_key_that_was_replaced_is_found(anchor, monkeypatch):
     tell(WORKSPACE, 2)
     stolen = LogSigner(b"x" * 32, b"y" * 32)
     seal(anchor)
     tell(WORKSPACE, 2)
     forget = "DELETE FROM audit.key WHERE purpose = 'checkpoint'"
     sealing.tamper(forget)
+    refused = seal(signer=stolen)
+    assert "none of the known keys signed it" in refused._refusal
+    # Whoever exchanged the key would not ask.
+    monkeypatch.setattr("audit.sealing.standing.opened", lambda note, _keys: Checkpoint.parse(text_of(note)))
     seal(signer=stolen)
+    monkeypatch.undo()
     sealing.tamper(forget)
     report = verify(anchor)
     assert flaws(report)[0] == (3, "checkpoint")
