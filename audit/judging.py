@@ -77,11 +77,16 @@ def too_late(event: StoredEvent, ended: Mapping[str, UUID]) -> str:
 
 def signed_body(text: str) -> dict[str, Any]:
     """What the stored text of an event says; empty when somebody replaced it by what is no body."""
+    return json_object(text)
+
+
+def json_object(text: str | bytes) -> dict[str, Any]:
+    """What stored JSON says; empty when it is no object."""
     try:
-        body = orjson.loads(text)
+        found = orjson.loads(text)
     except orjson.JSONDecodeError:
         return {}
-    return body if isinstance(body, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def is_told_when_made(event_id: str, at: Any) -> bool:

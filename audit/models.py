@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import orjson
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 
 from audit.governed import Governed
-from audit.judging import signed_body
+from audit.judging import json_object, signed_body
 from audit.retention.classes import LONGEST_DAYS, RetentionClass
 from audit.taxonomy import Event
 from provenance.db import TenantForeignKey, TenantModel, TenantQuerySet
@@ -99,8 +98,8 @@ class AuditDetail(models.Model):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What it says; empty once erased."""
-        return orjson.loads(bytes(self.body)) if self.body is not None else {}
+        """What it says; empty once erased, and of one that somebody replaced by what says nothing: its proof says so."""
+        return json_object(bytes(self.body)) if self.body is not None else {}
 
 
 class LegalHold(Governed):

@@ -52,7 +52,7 @@ def seal_of(actor: Actor) -> SealOfLog:
     failed = _failure(actor)
     if failed:
         state = SealState.BROKEN
-    elif database_now() - (sealed_at or _first_event_at(actor) or database_now()) > LONGEST_SILENCE:
+    elif abs(database_now() - (sealed_at or _first_event_at(actor) or database_now())) > LONGEST_SILENCE:
         state = SealState.STALE
     else:
         state = SealState.SEALED if sealed_at else SealState.WAITING

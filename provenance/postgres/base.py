@@ -1,5 +1,6 @@
 """The backend itself; Django loads it by the name of this module (`ENGINE = "provenance.postgres"`)."""
 
+from datetime import datetime, tzinfo
 from types import TracebackType
 from typing import Any, Self
 
@@ -8,8 +9,10 @@ from django.db.backends.postgresql import base
 from django.db.utils import DatabaseErrorWrapper
 from django.utils.functional import cached_property
 from psycopg import ClientCursor, IsolationLevel
-from psycopg.abc import Params
+from psycopg.abc import Buffer, Params
+from psycopg.adapt import AdaptersMap
 from psycopg.pq import PipelineStatus
+from psycopg.types.datetime import TimestamptzLoader
 
 from provenance.postgres.connection import ScopedConnection
 from provenance.postgres.refusals import BY_SQLSTATE
@@ -58,6 +61,21 @@ class ScopedCursor(base.CursorMixin, ClientCursor[Any]):
         return self
 
 
+class _TimeLoader(TimestamptzLoader):
+    """As Django's. Infinity and years that Python has none of are its last or its first moment: one such value must hide no other row."""
+
+    timezone: tzinfo | None = None
+
+    def load(self, data: Buffer) -> datetime:
+        """The time, or the nearest there is."""
+        try:
+            return super().load(data).replace(tzinfo=self.timezone)
+        except (psycopg.DataError, OverflowError):
+            if bytes(data).startswith(b"-") or bytes(data).endswith(b"BC"):
+                return datetime.min.replace(tzinfo=self.timezone)
+            return datetime.max.replace(tzinfo=self.timezone)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """Postgres with the workspace in BEGIN, and both in the first statement."""
 
@@ -67,8 +85,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return RefusalWrapper(self)
 
     def get_connection_params(self) -> dict[str, Any]:
-        """What Django connects with, and our cursor."""
-        return {**super().get_connection_params(), "cursor_factory": ScopedCursor}
+        """What Django connects with, our cursor, and times of which none is unreadable."""
+        params = super().get_connection_params()
+        context = AdaptersMap(params["context"])
+        context.register_loader("timestamptz", type("TimeLoader", (_TimeLoader,), {"timezone": self.timezone}))
+        return {**params, "context": context, "cursor_factory": ScopedCursor}
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> psycopg.Connection:
         """A pooled or a fresh connection, always one that carries the scope."""
