@@ -97,8 +97,10 @@ class _Tracked(models.Model):
         """Remove the row; `record()` must follow."""
         self._refuse_second_change()
         facts = self._facts("delete", self.audit_rev + 1, ())
+        columns = None if self.get_deferred_fields() else self._plain_columns()
+        former = Former(self.audit_rev, self._former_state(columns, self._changed_fields()), self._told_now())
         deleted = super().delete(using=using, keep_parents=keep_parents)
-        self._unrecorded = facts
+        self._unrecorded, self._former = facts, former
         return deleted
 
     @classmethod
@@ -181,10 +183,16 @@ class _Tracked(models.Model):
             self._told = told
             return bool(told)
         done = super()._do_update(base_qs, using, pk_val, values, *rest)
-        with connection.cursor() as cursor:
-            cursor.execute(f"SELECT {look} FROM {self._meta.db_table} WHERE id = %s", [self.pk])  # noqa: S608  our names
-            self._told = [answer for (answer,) in cursor.fetchall()]
+        self._told = [self._told_now()] if done else []
         return done
+
+    def _told_now(self) -> str | None:
+        """What the newest event tells of the row, in a statement of its own."""
+        with connection.cursor() as cursor:
+            look = f"SELECT audit.{self.told_by}(%s, %s, %s)"
+            cursor.execute(look, [self.object_type(), str(self.pk), self.audit_rev])
+            (told,) = cursor.fetchone()
+        return told  # type: ignore[no-any-return]  # a cursor's rows are untyped
 
     def _note(self, op: Op, names: Collection[str] | None = None) -> None:
         """The row was written: keep the change for its event, and the row before it."""

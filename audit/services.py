@@ -114,8 +114,8 @@ def record(
     as read), a `RowChange` after SQL of one's own, or a `Target`. `reason` and `detail` are erasable; put names, labels,
     before and after values, arguments and results there, after redaction. `risk` may only raise the usual one.
     An event of an actor without a workspace, or about an instance row, goes to the instance log.
-    A row that was not what the log says before the change raises `RowAltered`; what takes power away (`TAKES_AWAY`) is done
-    all the same, with an alarm, and leaves the row one that nobody believes.
+    A row that was not what the log says before the change raises `RowAltered`; what takes power away (`TAKES_AWAY`, and
+    whatever deletes) is done all the same, with an alarm, and leaves the row one that nobody believes.
     Raises RuntimeError outside of a transaction. When the database refuses the event, `EventNotAccepted` is raised by the
     statement that follows, and there is always one: COMMIT.
     """
@@ -134,9 +134,9 @@ def record_all(*, actor: Actor, entries: Sequence[Entry]) -> list[SignedEvent]:
     for entry in entries:
         facts, altered = _facts(entry)
         if altered is not None:
-            if entry.event not in TAKES_AWAY:
+            if entry.event not in TAKES_AWAY and facts.op != "delete":
                 raise RowAltered(altered)
-            facts = replace(facts, state=NO_STATE)
+            facts = replace(facts, state=NO_STATE if facts.op == "update" else None)
             alarms.append(
                 altered_event(verifying_keys(), by=BY, workspace_id=altered.row.workspace_id, altered=[altered])
             )
@@ -311,7 +311,7 @@ def _facts(entry: Entry) -> tuple[ObjectFacts, Altered | None]:
     match target := entry.target:
         case Governed() | GovernedInstance():
             facts, former = target.take_change()
-            return facts, _alteration(target, former, entry.event) if former else None
+            return facts, _alteration(target, facts, former, entry.event) if former else None
         case RowChange():
             facts = ObjectFacts(
                 type=target.type,
@@ -327,9 +327,9 @@ def _facts(entry: Entry) -> tuple[ObjectFacts, Altered | None]:
     return facts, None
 
 
-def _alteration(row: Governed | GovernedInstance, former: Former, event: Event) -> Altered | None:
-    workspace_id = getattr(row, "workspace_id", None)
-    loaded = LoadedRow(row.object_type(), str(row.pk), workspace_id, former.rev, former.state)
+def _alteration(row: Governed | GovernedInstance, facts: ObjectFacts, former: Former, event: Event) -> Altered | None:
+    # The id from the facts: a row that was deleted has none any more.
+    loaded = LoadedRow(facts.type, facts.id, getattr(row, "workspace_id", None), former.rev, former.state)
     problem = told_problem(loaded, former.told, verifying_keys())
     if not problem and former.state is None and event not in TAKES_AWAY:
         problem = "not all of its columns were loaded, so that nobody can say whether it was altered"

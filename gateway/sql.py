@@ -135,7 +135,7 @@ APPROVAL_ROWS = {
 CONSUME = """
 UPDATE approvals_approvalrequest SET consumed_at = clock_timestamp()
  WHERE id = %(approval_id)s AND status = 'approved' AND consumed_at IS NULL AND approved_digest = %(digest)s
-RETURNING *
+RETURNING *, audit.told_of_row('approval', id::text, audit_rev - 1) AS told
 """
 
 # The one statement that lets a call happen (T04). It inserts, or moves a waiting call on, only while the worker's lease

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from audit.attestation import altered_rows
+from audit.attestation import RowAltered, altered_rows
 from audit.envelope import SignedEvent
 from audit.signing import KeyRing
 from audit.taxonomy import Event
@@ -192,6 +192,9 @@ class Admission:
             return await self._parking.refuse(asked, Deny(error.code.replace("_", ".", 1), str(error)))
         except Halted as error:
             return await self._parking.refuse(asked, Deny(HALTED, error.message), keep=False)
+        except RowAltered as error:
+            await self._alterations.record(asked.caller.workspace_id, error.altered)
+            return await self._parking.refuse(asked, consent.not_as_signed())
         except NotStarted:
             return await self._overtaken(asked)
 
@@ -218,7 +221,7 @@ class Admission:
                 injected = {"secret": credential.name, "origin": tool.server.origin}
                 events.append(scribe.event(Event.SECRET_INJECTED, detail=injected))
             if agreed and not agreed.is_consumed:
-                events.append(await asking.consume(connection, scribe, agreed))
+                events.append(await asking.consume(connection, scribe, agreed, self._keys))
             events += scribe.violations(findings, "input")
             return (credential, started["attempts"], asked_at + started["seconds_left"]), events
 

@@ -23,10 +23,11 @@ from approvals.models import ApprovalRequest
 from approvals.rules import users_among
 from approvals.services import request_approval
 from audit import envelope
-from audit.attestation import RowAltered
+from audit.attestation import Altered, LoadedRow, RowAltered, told_problem
 from audit.envelope import ObjectFacts, SignedEvent
 from audit.governed import GUARD_COLUMNS, state_commitment
 from audit.services import record_altered, signing_as
+from audit.signing import KeyRing
 from audit.taxonomy import Event
 from gateway import services, sql
 from gateway.calls.consent import Approved
@@ -112,16 +113,26 @@ async def quarantine(workspace_id: UUID, tool_id: UUID, observed: dict[str, Any]
         await _in_thread(workspace_id, work)
 
 
-async def consume(connection: Connection, scribe: Scribe, approved: Approved) -> SignedEvent:
-    """Use the approval up, once, inside the transaction that starts its call. Raises `NotStarted` when it is used."""
+async def consume(connection: Connection, scribe: Scribe, approved: Approved, keys: KeyRing) -> SignedEvent:
+    """Use the approval up, once, inside the transaction that starts its call. Raises `NotStarted` when it is used.
+
+    And `RowAltered` when it was changed past the platform since people decided: the event signs all of the row.
+    """
     parameters = {"approval_id": approved.approval_id, "digest": approved.digest}
     row = await (await connection.execute(sql.CONSUME, parameters)).fetchone()
     if row is None:
         raise NotStarted
-    values = {name: value for name, value in row.items() if name not in GUARD_COLUMNS}
+    values = {name: value for name, value in row.items() if name not in GUARD_COLUMNS | {"told"}}
+    rev = row["audit_rev"] - 1
+    former = LoadedRow.of(
+        ApprovalRequest.object_type(),
+        {**values, "consumed_at": None, "audit_rev": rev, "audit_salt": row["audit_salt"]},
+    )
+    if problem := told_problem(former, row["told"], keys):
+        raise RowAltered(Altered(former, problem))
     target = ObjectFacts(
-        type=ApprovalRequest.object_type(),
-        id=str(row["id"]),
+        type=former.type,
+        id=former.id,
         rev=row["audit_rev"],
         op="update",
         changed=("consumed_at",),

@@ -3,6 +3,8 @@
 The event of a change commits to the whole row. Signed as it stands, what was altered would be genuine afterwards.
 """
 
+import asyncio
+
 import pytest
 from django.db import transaction
 
@@ -16,12 +18,14 @@ from audit.services import change_rows, record
 from audit.taxonomy import Event
 from audit.verifying.reconcile import reconcile
 from gateway import services as gateway
+from gateway.calls import asking
 from gateway.contract import CallState
 from provenance.db import enter
 from secrets_vault import services as vault
 from tests import databases, factories
 from tests.audit.sealing import all_keys
 from tests.browsing import browser, sign_in
+from tests.gateway.approving import approve, asked
 from tests.gateway.world import reread_policy, unguarded
 from workflows import services as workflows
 from workspaces import services
@@ -282,6 +286,36 @@ def test_an_altered_request_ends_when_its_time_is_over(workspace, admin, as_role
     with enter(workspace.pk):
         assert request.fresh().status == "expired"
     assert [type_ for type_, _problem in told(workspace)] == ["approval"]
+
+
+def test_what_is_deleted_was_looked_at_before(echo):
+    """The row is gone afterwards, and with it the only sign that it was altered."""
+    with enter(echo.workspace.id):
+        binding = vault.SecretBinding.objects.get()
+    echo.owner_does("UPDATE secrets_vault_secretbinding SET audit_salt = sha256('x')")
+    vault.unbind_secret(actor=echo.admin, name="up-token", url=binding.origin, slot=binding.slot, reason=WHY)
+    assert told(echo.workspace) == [("secret_binding", "its columns are not those that were signed with revision 1")]
+    with enter(echo.workspace.id):
+        assert not vault.SecretBinding.objects.exists()
+
+
+def test_an_approval_that_is_altered_while_its_call_starts_lets_nothing_happen(world, erp, monkeypatch):
+    request = asked(world, vendor="V-1", terms="NET60")
+    approve(world, request.pk)
+    consume = asking.consume
+
+    async def altering(*arguments):
+        await asyncio.to_thread(world.owner_does, "UPDATE approvals_approvalrequest SET title = 'Pay less'")
+        return await consume(*arguments)
+
+    monkeypatch.setattr(asking, "consume", altering)
+    call = {"key": "run:update:1", "approval_id": request.pk, "vendor": "V-1", "terms": "NET60"}
+    response = world.call("ledger", "erp.setTerms", **call)
+    assert (response.state, response.rule) == (CallState.BLOCKED, "approval.not_as_signed")
+    assert not erp.calls
+    assert [type_ for type_, _problem in told(world.workspace)] == ["approval"]
+    with enter(world.workspace.id):
+        assert not factories.events(Event.APPROVAL_CONSUMED)
 
 
 def test_a_row_that_nobody_altered_leaves_no_alarm(workspace, admin, agent):
