@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 
 from audit.taxonomy import Event
 from provenance.home import Home
+from provenance.ids import uuid7
 from tests import databases
 from tests.audit import sealing
 from tests.audit.sealing import WORKSPACE, seal
@@ -92,6 +93,22 @@ class TestCommand:
         with pytest.raises(CommandError, match="could not be read: no workspace in scope") as ended:
             call_command("fsck")
         assert "./manage.py up" not in str(ended.value)
+
+    def test_nothing_is_not_verified(self, configured, anchor):
+        """A range after the end, and a log that there is not, end as what could not be looked at."""
+        tell(WORKSPACE, 3)
+        seal(anchor)
+        for wish, says in (
+            (
+                ["--workspace", str(WORKSPACE), "--range", "1000..2000"],
+                f"Nothing was verified from 1000 on: {ORIGIN} has 3",
+            ),
+            (["--workspace", str(uuid7())], "there is no such log"),
+        ):
+            with pytest.raises(CommandError, match=says) as refused:
+                call_command("verify", *wish)
+            assert refused.value.returncode == 2
+        assert not sealing.rows("SELECT FROM audit.event WHERE action = %s", Event.AUDIT_VERIFIED)
 
     def test_a_range_needs_its_log(self, configured):
         with pytest.raises(CommandError, match="Name the log"):

@@ -67,6 +67,8 @@ class Command(OurCommand):
         try:
             report = _verification(sealer, options["jobs"], bar.show).run(wanted)
             report.problems += fallen
+            if only is not None:
+                _demand_something(report, first)
             _record(sealer, report, wanted)
         except psycopg.Error as problem:
             words = " ".join([f"The log could not be read: {told(problem)}", *fallen[:MOST_TOLD]])
@@ -162,6 +164,15 @@ def _remember(path: Path, report: Report) -> None:
     if not report.problems:
         kept = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "logs": known}
         replace_text(path, json.dumps(kept, indent=1) + "\n")
+
+
+def _demand_something(report: Report, first: int) -> None:
+    """Nothing looked at is nothing that verifies. A log that is gone is a problem of its own, and told as one."""
+    if not report.logs and not report.problems:
+        raise CommandError("Nothing was verified: there is no such log.", returncode=COULD_NOT)
+    if report.logs and first and all(log.first >= log.size for log in report.logs):
+        sizes = ", ".join(f"{log.origin} has {log.size} entries" for log in report.logs)
+        raise CommandError(f"Nothing was verified from {first} on: {sizes}.", returncode=COULD_NOT)
 
 
 def _write(name: str, report: Report) -> None:
