@@ -86,7 +86,6 @@ def test_an_event_that_an_index_hides_is_missed_by_whoever_looks_it_up_and_the_i
     event_id, _actor = an_event(place)
     index = index_of(this_month(), columns)
     hide("audit.event", event_id, index)
-    assert sealing.rows("SELECT FROM audit.event WHERE id = %s AND body <> ''", event_id) or columns == "id"
     found = [problem for problem in verified().problems if "The index" in problem]
     assert [problem.split(" tells of ")[0] for problem in found] == [f"The index audit.{index.split('.')[-1]}"]
 
