@@ -90,7 +90,7 @@ def test_an_event_that_an_index_hides_is_missed_by_whoever_looks_it_up_and_the_i
     assert [problem.split(" tells of ")[0] for problem in found] == [f"The index audit.{index.split('.')[-1]}"]
 
 
-def test_who_reads_in_the_order_of_an_index_misses_what_it_hides_and_a_look_without_indexes_says_all_is_well(place):
+def test_who_reads_in_the_order_of_an_index_misses_what_it_hides(place):
     event_id, _actor = an_event(place)
     seen = f"SELECT id FROM audit.event WHERE workspace_id = '{place.id}' ORDER BY actor_id, id"
     with databases.admin() as owner:
@@ -98,7 +98,6 @@ def test_who_reads_in_the_order_of_an_index_misses_what_it_hides_and_a_look_with
         before = owner.execute(seen).fetchall()
         hide("audit.event", event_id, index_of(this_month(), "workspace_id, actor_id, id"))
         assert owner.execute(seen).fetchall() == [row for row in before if row != (event_id,)]
-    assert verify().is_good
     assert not verified().is_good
 
 
