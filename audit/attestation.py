@@ -61,10 +61,11 @@ class LoadedRow:
     def of(cls, type_: str, columns: Mapping[str, Any]) -> "LoadedRow":
         """From every column of the table, as psycopg loads them."""
         values = {name: value for name, value in columns.items() if name not in GUARD_COLUMNS}
-        rev = columns["audit_rev"] or 0
+        rev = columns.get("audit_rev")
+        rev = rev if isinstance(rev, int) else 0
         try:
             state = state_commitment(bytes(columns["audit_salt"]), rev, values)
-        except (TypeError, ValueError, RecursionError):
+        except (KeyError, TypeError, ValueError, RecursionError):
             # No service could have signed it: it has no salt, or JSON too deep.
             state = ""
         return cls(type_, str(columns["id"]), columns.get("workspace_id"), rev, state)

@@ -512,7 +512,7 @@ class Bundle(Report):
         last, rest = self.span.first - 1, b""
         for piece in self.unpacked(name):
             *lines, rest = (rest + piece).split(LF)
-            demand(max(map(len, [*lines, rest])) < MAX_LINE_BYTES, f"{name} has a line that is too long.")
+            demand(max(map(len, [*lines, rest])) <= MAX_LINE_BYTES, f"{name} has a line that is too long.")
             for line in lines:
                 index = int(found[1]) if (found := _INDEX.match(line)) else None
                 if index is not None and index > last:

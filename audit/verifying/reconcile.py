@@ -303,7 +303,7 @@ SELECT {", ".join(f"event.{name}" for name in COLUMNS.split(", "))} FROM (
     FROM (
       SELECT id, object_type, object_id, rev, run_id FROM audit.event WHERE op <> 'read' AND object_type = ANY (%(types)s)
       UNION ALL SELECT id, object_type, object_id, rev, run_id FROM audit.carried WHERE object_type = ANY (%(types)s)
-    ) AS told
+    ) AS told WHERE object_id IS NOT NULL
   ) AS change
   ORDER BY object_type COLLATE "C", object_id COLLATE "C", run, rev DESC, id DESC
 ) AS newest CROSS JOIN LATERAL (

@@ -161,6 +161,40 @@ def test_a_row_that_no_service_could_have_written_hides_no_other(tenant, column,
     assert problems == [(PROVIDERS, problem), changed]
 
 
+@pytest.mark.parametrize(
+    ("change", "back", "problem"),
+    [
+        ("RENAME audit_salt TO salt", "RENAME salt TO audit_salt", "its columns are not those"),
+        ("RENAME audit_rev TO rev", "RENAME rev TO audit_rev", "it is at revision 0 and the log at 1"),
+        ("ALTER audit_rev TYPE text", "ALTER audit_rev TYPE bigint USING audit_rev::bigint", "it is at revision 0 and"),
+    ],
+)
+def test_nor_does_a_table_without_what_its_guard_keeps_there(tenant, change, back, problem):
+    with enter(tenant.workspace.id):
+        factories.make_provider(tenant.admin)
+    with databases.admin() as owner:
+        owner.execute(f"ALTER TABLE {PROVIDERS} {change}")
+        try:
+            problems, _report = found()
+        finally:
+            owner.execute(f"ALTER TABLE {PROVIDERS} {back}")
+    ((table, words),) = problems
+    assert table == PROVIDERS
+    assert words.startswith(problem)
+
+
+def test_an_event_about_nothing_stops_no_reconciliation(tenant):
+    with databases.admin() as owner:
+        owner.execute("ALTER TABLE audit.event ALTER object_id DROP NOT NULL")
+        try:
+            administrator("UPDATE audit.event SET object_id = NULL WHERE action = 'workspace.created'")
+            problems, _report = found()
+        finally:
+            administrator("DELETE FROM audit.event WHERE object_id IS NULL")
+            owner.execute("ALTER TABLE audit.event ALTER object_id SET NOT NULL")
+    assert problems == [("workspaces_workspace", "no signed event is about it: it was added")]
+
+
 def test_a_row_of_which_a_column_could_not_be_loaded_is_not_the_one_that_was_signed():
     """Whoever owns the table can take a column away, and a model then leaves it to be loaded later."""
     newest = StoredEvent(**(dict.fromkeys(StoredEvent._fields) | {"rev": 1, "op": "update"}))
