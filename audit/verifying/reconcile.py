@@ -26,7 +26,7 @@ from psycopg.types.datetime import (
 )
 from psycopg.types.json import JsonbBinaryLoader
 
-from audit.attestation import Altered, LoadedRow, difference
+from audit.attestation import NO_STATE, Altered, LoadedRow, difference
 from audit.guard import GuardTable
 from audit.judging import COLUMNS, StoredEvent, flaw
 from audit.schema.months import RUNS
@@ -58,13 +58,15 @@ class TableReport:
     """What was found in one table.
 
     `by_revision`: rows whose event signs no state, so only the revision was compared. `expired`: rows of what ran so long
-    ago that their events left the log with their month; they cannot be compared any more.
+    ago that their events left the log with their month; they cannot be compared any more. `given_up`: rows from which power
+    was taken after they had been altered, as an alarm told then; nobody believes them, whatever stands in them.
     """
 
     table: str
     rows: int = 0
     by_revision: int = 0
     expired: int = 0
+    given_up: int = 0
     altered: int = 0
 
 
@@ -89,6 +91,11 @@ class Report:
     def expired(self) -> int:
         """How many could not be compared, because their events left the log."""
         return sum(table.expired for table in self.tables)
+
+    @property
+    def given_up(self) -> int:
+        """How many were not compared, because nobody believes them any more."""
+        return sum(table.given_up for table in self.tables)
 
     @property
     def by_revision(self) -> int:
@@ -183,9 +190,11 @@ class _Comparison:
             if newest is None and self._has_expired(table, columns):
                 counts.expired += 1
                 continue
-            problem, has_state = _compared(row, newest, self.keys)
-            counts.by_revision += not has_state
-            if problem:
+            problem, state = _compared(row, newest, self.keys)
+            counts.by_revision += state is None
+            if state == NO_STATE and newest is not None and newest.rev == row.rev:
+                counts.given_up += 1
+            elif problem:
                 self._note(counts, Altered(row, problem))
             if counts.rows % BATCH == 0:
                 self.progress(table.name, counts.rows)
@@ -209,14 +218,14 @@ class _Comparison:
             self.report.findings.append((counts.table, altered))
 
 
-def _compared(row: LoadedRow, newest: StoredEvent | None, keys: KeyRing) -> tuple[str, bool]:
-    """What is wrong with the row, and whether a signed state said so."""
+def _compared(row: LoadedRow, newest: StoredEvent | None, keys: KeyRing) -> tuple[str, str | None]:
+    """What is wrong with the row, and the state that was signed: "" without a genuine event, None in one that signs none."""
     if newest is None:
-        return "no signed event is about it: it was added", True
+        return "no signed event is about it: it was added", ""
     if problem := flaw(newest, keys):
-        return f"its newest event is not genuine: {problem}", True
-    state = orjson.loads(newest.body).get("state")
-    return difference(row, newest, state), state is not None
+        return f"its newest event is not genuine: {problem}", ""
+    state: str | None = orjson.loads(newest.body).get("state")
+    return difference(row, newest, state), state
 
 
 def _missing(table: GovernedTable, event: StoredEvent, keys: KeyRing) -> Altered | None:

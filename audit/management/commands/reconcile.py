@@ -163,6 +163,7 @@ def _as_json(report: Report, indexes: Found, timeline: Timeline, seconds: float)
             "altered": table.altered,
             "by_revision_only": table.by_revision,
             "expired": table.expired,
+            "given_up": table.given_up,
         }
         for table in report.tables
     ]
@@ -175,6 +176,7 @@ def _as_json(report: Report, indexes: Found, timeline: Timeline, seconds: float)
         "altered": report.altered,
         "by_revision_only": report.by_revision,
         "expired": report.expired,
+        "given_up": report.given_up,
         "seconds": round(seconds, 3),
         "indexes": {"read": indexes.indexes, "problems": indexes.problems, "not_read": indexes.not_read},
         "timeline": {"id": timeline.id, "reconciled": timeline.is_reconciled},
@@ -204,6 +206,8 @@ def _as_text(report: Report, indexes: Found, seconds: float, said: str) -> str:
     if indexes.indexes:
         known = f", but for {', '.join(indexes.not_read)}" if indexes.not_read else ""
         lines.append(f"{indexes.indexes:,} indexes were held against their tables{known}.")
+    if report.given_up:
+        lines.append(f"{report.given_up:,} rows were altered and then taken out of use: nobody believes them any more.")
     lines.append(f"{report.altered:,} differ from the log." if report.altered else "Every row is what the log says.")
     if said:
         lines.append(said)
