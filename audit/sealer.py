@@ -240,8 +240,13 @@ class Sealer:
 
     def _taken_up(self, connection: psycopg.Connection[Any]) -> str:
         """Why the logs cannot be taken up as they are stored; empty when they can."""
+
+        def still() -> None:
+            if self._lease.is_due:
+                self._lease.keep(connection, sql.KEEP_LEASE)
+
         try:
-            self._logs.take_up(connection)
+            self._logs.take_up(connection, still)
         except NotContinued as problem:
             return str(problem)
         return ""

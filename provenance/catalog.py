@@ -172,7 +172,7 @@ UNION ALL
 SELECT format('setting of this session: %s=%s', name, current_setting(name)) FROM (VALUES
   ('session_replication_role', 'origin'), ('row_security', 'on'), ('standard_conforming_strings', 'on'),
   ('transform_null_equals', 'off'), ('lo_compat_privileges', 'off'), ('zero_damaged_pages', 'off'), ('ignore_system_indexes', 'off')
-) AS set (name, wanted) WHERE current_setting(name) <> wanted
+) AS set (name, wanted) WHERE current_setting(name, true) <> wanted
 UNION ALL
 SELECT format('schema %s of %s', nspname, nspowner::regrole) FROM ours
 UNION ALL

@@ -92,9 +92,8 @@ ORDER BY size
 """
 TAKEN_UP = """
 SELECT id, origin FROM audit.log
-WHERE NOT EXISTS (SELECT FROM audit.log AS later WHERE later.workspace_id IS NOT DISTINCT FROM log.workspace_id
-                  AND later.epoch > log.epoch)
-  OR EXISTS (SELECT FROM audit.checkpoint WHERE checkpoint.log_id = log.id AND signatures IS NULL)
+WHERE id IN (SELECT DISTINCT ON (workspace_id) id FROM audit.log ORDER BY workspace_id, epoch DESC)
+  OR id IN (SELECT log_id FROM audit.checkpoint WHERE signatures IS NULL)
 """
 TILE = "SELECT data FROM audit.tile WHERE log_id = %(log_id)s AND level = %(level)s AND n = %(n)s"
 LAST_LEAVES = """

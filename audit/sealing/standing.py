@@ -44,10 +44,14 @@ def standing(
     return edge, waiting
 
 
-def all_waiting(connection: Connection, verifiers: Verifiers) -> dict[Place, str]:
-    """The checkpoints of all logs that wait for their signature. Raises `NotContinued`, also where none waits."""
+def all_waiting(connection: Connection, verifiers: Verifiers, still: Callable[[], None]) -> dict[Place, str]:
+    """The checkpoints of all logs that wait for their signature. Raises `NotContinued`, also where none waits.
+
+    `still` is called before each log, because thousands of them take longer than a lease.
+    """
     waiting: dict[Place, str] = {}
     for log_id, origin in connection.execute(sql.TAKEN_UP).fetchall():
+        still()
         waiting |= standing(connection, log_id, origin, verifiers)[1]
     return waiting
 

@@ -85,9 +85,9 @@ class StoredLogs:
         self._logs.clear()
         self.waiting.clear()
 
-    def take_up(self, connection: Connection) -> None:
-        """Begin with what is stored. Raises `NotContinued` when that is not what the keys of the logs signed."""
-        self.waiting |= all_waiting(connection, self.verifiers)
+    def take_up(self, connection: Connection, still: Callable[[], None]) -> None:
+        """Begin with what is stored; `still` is called before each log. Raises `NotContinued` when that is not what the keys of the logs signed."""
+        self.waiting |= all_waiting(connection, self.verifiers, still)
 
     def append(
         self, connection: Connection, events: Sequence[Row], judge_of: JudgeOf

@@ -9,7 +9,7 @@ import pytest
 
 from audit.envelope import storing
 from audit.glance import Row
-from audit.sealing import backlog
+from audit.sealing import backlog, lease, standing
 from audit.sealing.lease import LostLease
 from audit.sealing.passes import Snapshot, in_order
 from audit.services import Target, record
@@ -375,3 +375,22 @@ def test_the_sealer_tells_nothing_but_what_it_finds():
         one.execute(*storing([told_by("sealer", Actor.system("audit.sealer", WORKSPACE), Event.RUN_STARTED)]))
     with databases.login("sealer") as one, pytest.raises(psycopg.errors.InsufficientPrivilege):
         one.execute("INSERT INTO audit.key (kid, purpose, alg, db_role) VALUES ('web-2', 'event', 'x', 'prov_sealer')")
+
+
+def test_a_sealer_that_takes_up_many_logs_keeps_its_lease_meanwhile(monkeypatch):
+    """Thousands of logs take longer than a lease, and two sealers would take it from each other for ever."""
+    tell()
+    tell(OTHER)
+    sealing.seal()
+    left, genuine = [], standing.standing
+
+    def slow(*asked):
+        left.append(sealing.rows("SELECT lease_until > clock_timestamp() + interval '8 seconds' FROM audit.sealer"))
+        sealing.rows("UPDATE audit.sealer SET lease_until = lease_until - interval '9 seconds' RETURNING 1")
+        return genuine(*asked)
+
+    monkeypatch.setattr(lease.Lease, "is_due", True)
+    monkeypatch.setattr(standing, "standing", slow)
+    with sealing.sealer() as one:
+        assert one.lead()
+    assert left == [[(True,)]] * 3
