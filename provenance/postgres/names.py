@@ -15,6 +15,12 @@ _PATH = "search_path = pg_catalog, public, pg_temp"
 FIND_OWN_NAMES_FIRST = f"SET LOCAL {_PATH}"
 """For one transaction, before anything is asked in it. A statement of its own kind: no function stands behind it."""
 
+# What values look like and which rows are seen, whatever the server was set to.
+_READING = """
+datestyle = ISO; timezone = 'UTC'; client_encoding = 'UTF8'; standard_conforming_strings = on; row_security = on;
+transform_null_equals = off; bytea_output = hex; extra_float_digits = 1; statement_timeout = 0
+"""
+
 # The built-in functions that Postgres itself wrote in SQL, in every version from 15 to 18. Nothing here or in the log asks
 # for one of them.
 _WRITTEN_IN_SQL = """
@@ -95,8 +101,8 @@ def in_the_place_of_its_own(ask: Ask) -> Iterator[str]:
 
 
 def signed_in(url: str, *, autocommit: bool = False, **parameters: Any) -> psycopg.Connection[Any]:
-    """A connection on which names mean what they should. Raises psycopg.Error."""
+    """A connection on which names mean what they should, and values are read as they are. Raises psycopg.Error."""
     connection = psycopg.connect(url, autocommit=True, **parameters)
-    connection.execute(f"SET {_PATH}")
+    connection.execute("; ".join(f"SET {setting}" for setting in (_PATH, *_READING.split(";"))))
     connection.autocommit = autocommit
     return connection

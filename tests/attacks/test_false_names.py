@@ -72,6 +72,37 @@ def test_a_sealer_that_was_given_another_path_finds_an_altered_detail_all_the_sa
     assert [flaw.problem for log in report.logs for flaw in log.flaws] == ["its detail is not the one that was signed"]
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "datestyle = 'German, DMY'",
+        "standard_conforming_strings = off",
+        "row_security = off",
+        "client_encoding = 'LATIN1'",
+        "bytea_output = escape",
+        "timezone = 'Asia/Kolkata'",
+        "statement_timeout = 1",
+    ],
+)
+def test_a_sealer_that_was_set_to_read_otherwise_reads_as_ever(transactional_db, setting):
+    place = factories.make_workspace()
+    with enter(place.id):
+        factories.make_member(place, roles={"admin"})
+    sealing.seal()
+    here = settings.DATABASES["default"]["NAME"]
+    with databases.admin() as administrator:
+        administrator.execute(f"ALTER ROLE prov_sealer IN DATABASE {here} SET {setting}")
+        try:
+            untouched = verified()
+            sealing.tamper("UPDATE audit.detail SET body = 'another story' WHERE workspace_id = %s", place.id)
+            altered = verified()
+        finally:
+            administrator.execute(f"ALTER ROLE prov_sealer IN DATABASE {here} RESET ALL")
+    assert untouched.is_good, untouched
+    problems = {flaw.problem for log in altered.logs for flaw in log.flaws}
+    assert problems == {"its detail is not the one that was signed"}
+
+
 def test_a_verification_names_what_is_called_in_the_place_of_postgres_own(transactional_db):
     with databases.admin() as administrator:
         administrator.execute(BETTER_FITTING["cast from regclass"])
