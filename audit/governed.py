@@ -155,6 +155,10 @@ class _Tracked(models.Model):
         self._unrecorded = self._former = None
         return change or self._facts("read", self.audit_rev, ()), former
 
+    def note_altered(self) -> None:
+        """The row was not as signed before the change: what this instance makes of it is looked at again."""
+        self._made_rev = None
+
     def state(self) -> str | None:
         """The salted commitment to the row as this instance has it; None when columns were not loaded."""
         if self.get_deferred_fields():

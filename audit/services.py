@@ -333,7 +333,10 @@ def _alteration(row: Governed | GovernedInstance, facts: ObjectFacts, former: Fo
     problem = told_problem(loaded, former.told, verifying_keys())
     if not problem and former.state is None and event not in TAKES_AWAY:
         problem = "not all of its columns were loaded, so that nobody can say whether it was altered"
-    return Altered(loaded, problem) if problem else None
+    if not problem:
+        return None
+    row.note_altered()
+    return Altered(loaded, problem)
 
 
 def _workspace(actor: Actor, target: Recordable) -> UUID | None:

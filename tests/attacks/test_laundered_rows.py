@@ -222,6 +222,21 @@ def test_an_altered_agent_is_suspended_with_an_alarm_and_not_resumed(echo, fake)
     assert not fake.calls
 
 
+def test_nor_is_it_in_the_same_breath(workspace, admin, agent):
+    altered("UPDATE agents_agent SET trust_level = 'high'")
+
+    def move(row, status, event):
+        row.status = status
+        row.save(update_fields=["status"])
+        record(actor=admin, event=event, target=row)
+
+    with enter(workspace.pk):
+        agent = type(agent).locked(admin, pk=agent.pk)
+        move(agent, "suspended", Event.AGENT_SUSPENDED)
+        with pytest.raises(RowAltered, match="which took power from it"), transaction.atomic():
+            move(agent, "active", Event.AGENT_RESUMED)
+
+
 def test_an_altered_key_is_revoked_with_an_alarm(workspace, admin):
     with enter(workspace.pk):
         key, _text = keys.issue_key(actor=admin, name="CI", scopes=["agents:read"], expires_in_days=30)
