@@ -70,13 +70,16 @@ def test_pages_follow_one_another_without_gap_or_overlap(auditor, logged):
     assert {event.id for event in logged} <= set(seen)
 
 
-def test_a_page_costs_the_same_with_five_events_and_with_fifty(auditor, logged, admin, django_assert_num_queries):
+def test_a_page_costs_the_same_with_five_events_and_with_fifty(auditor, logged, admin):
+    costs = []
     for expected in (5, 50):
-        # The clock, the months, this month's events, their details and their places in the log.
-        with django_assert_num_queries(5):
+        with CaptureQueriesContext(connection) as captured:
             selectors.search(actor=auditor, filters=EventFilters(), paging=Paging(limit=expected))
         for number in range(60):
             record(actor=admin, event=Event.RUN_STARTED, target=Target("run", str(number)))
+        costs.append(len(captured))
+    # The clock, the months, this month's events, their details and their places in the log; of two months at the edge of one.
+    assert costs[0] == costs[1] <= 6
 
 
 def test_a_rare_event_is_looked_for_month_by_month_until_the_patience_is_over(auditor, logged):
@@ -101,10 +104,13 @@ def test_only_the_months_of_the_range_are_read(auditor, logged):
     filters = EventFilters(since=now - timedelta(minutes=5), until=now + timedelta(minutes=5), outcome="success")
     with CaptureQueriesContext(connection) as captured:
         selectors.search(actor=auditor, filters=filters, paging=Paging())
-    (searched,) = [query["sql"] for query in captured if 'FROM "audit"."event"' in query["sql"]]
+    searched = [query["sql"] for query in captured if 'FROM "audit"."event"' in query["sql"]]
+    plan = ""
     with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN {searched}")
-        plan = " ".join(line for (line,) in cursor.fetchall())
+        for statement in searched:
+            cursor.execute(f"EXPLAIN {statement}")
+            plan += " ".join(line for (line,) in cursor.fetchall())
+    assert searched
     assert set(re.findall(r"event_(\d{4}_\d\d)_", plan)) <= {f"{now:%Y_%m}", f"{now + timedelta(minutes=5):%Y_%m}"}
     assert "Seq Scan" not in plan
 
