@@ -48,12 +48,14 @@ def misplaced(connection: psycopg.Connection[Any], most: int) -> list[str]:
     ]
 
 
+# OFFSET 0: Postgres believes the bounds of a month and would not look where by them nothing can be.
 _OF_OTHER_MONTHS = r"""
-WITH part AS (
+WITH part AS MATERIALIZED (
   SELECT oid, regexp_match(pg_get_expr(relpartbound, oid), 'FROM \(''(.*?)''\) TO \(''(.*?)''\)')::uuid[] AS bounds
   FROM pg_class JOIN pg_inherits ON inhrelid = oid WHERE inhparent = 'audit.event'::regclass
 )
-SELECT event.id, event.tableoid::regclass::text FROM audit.event JOIN part ON part.oid = event.tableoid
+SELECT event.id, event.tableoid::regclass::text FROM (SELECT id, tableoid FROM audit.event OFFSET 0) AS event
+JOIN part ON part.oid = event.tableoid
 WHERE NOT (event.id >= bounds[1] AND event.id < bounds[2]) ORDER BY event.id LIMIT %s
 """
 _OF_NO_LOG = """

@@ -1,7 +1,6 @@
 """Every refusal at a gateway door is an event: strangers aggregated (T26), callers named, in either kind of process."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from gateway import tokens
 from tests import databases
 from tests.factories import instance_events, make_provider
 from tests.gateway.world import CALL_TOKEN, detail
+from tests.ports import free_ports
 
 ALLOWED = {200, 202}
 
@@ -132,8 +132,7 @@ class TestModelCalls:
 @contextmanager
 def separate_gateway():
     """A process of the gateway's role alone, with the gateway's sign-in and the gateway's keys."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_ports(1)
     held = {kid: key for kid, key in settings.AUDIT_MAC_KEYS.items() if kid in {"gateway-1", "web-1"}}
     environ = {
         "PATH": os.environ["PATH"],

@@ -1,7 +1,6 @@
 """Production's split: web under granian and the gateway as processes of their own, over one database, each with its role."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,13 +15,9 @@ from gateway.contract import CallState
 from provenance.home import CHECKOUT, Home
 from tests import databases
 from tests.gateway.world import CALL_TOKEN
+from tests.ports import free_ports
 
 STARTS_WITHIN_SECONDS = 60
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 @contextmanager
@@ -62,7 +57,7 @@ def wait_until_ready(url, process, log):
 @pytest.fixture
 def split(echo, tmp_path):
     """The addresses of web and gateway, started at once."""
-    ports = {"web": free_port(), "gateway": free_port()}
+    ports = {"web": free_ports(1), "gateway": free_ports(1)}
     urls = {role: f"http://127.0.0.1:{port}" for role, port in ports.items()}
     shared = {"PROVENANCE_GATEWAY_URL": urls["gateway"]}
     tokens = {"gateway": {"CALL_TOKEN": CALL_TOKEN}}

@@ -1,7 +1,6 @@
 """Data directories of their own for tests of the machinery that runs Provenance."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from provenance.home import CHECKOUT, Home
+from tests.ports import free_ports
 
 
 @pytest.fixture
@@ -37,15 +37,7 @@ def home_at():
 @pytest.fixture
 def three_free_ports():
     """The first of three neighboring ports that nobody uses."""
-    for first in range(21000, 29000, 3):
-        with socket.socket() as one, socket.socket() as two, socket.socket() as three:
-            try:
-                for offset, probe in enumerate((one, two, three)):
-                    probe.bind(("127.0.0.1", first + offset))
-            except OSError:
-                continue
-            return first
-    raise AssertionError("no free ports")
+    return free_ports(3)
 
 
 def processes_mentioning(path: Path) -> list[str]:
