@@ -174,7 +174,9 @@ def _whole(which: Verification, count: int) -> Callable[[], Sample]:
     def measured() -> Sample:
         told.clear()
         report = which.run(Wanted())
-        _demand(report.is_good and report.events >= count)
+        if not report.is_good:
+            raise RuntimeError(f"what nobody touched does not verify: {report.problems[:3]} {report.logs[:3]}")
+        _demand(report.events >= count)
         return {"seconds": report.seconds, "ranges": told[-1] - told[0], "events": float(report.events)}
 
     return measured
