@@ -11,6 +11,12 @@ from provenance.roles import RUNTIME_ROLES
 _TOLERANCE = f"{CLOCK_TOLERANCE.seconds // 60} minutes"
 _DECISIONS = "{" + ",".join(sorted(DECISIONS)) + "}"
 _OF_THE_HOST = "{" + ",".join(sorted(OF_THE_HOST)) + "}"
+_ITS_KEY = f"""FROM audit.key
+  WHERE key.kid = signed ->> 'kid' AND key.purpose = 'event' AND key.not_before <= pg_catalog.clock_timestamp()
+    AND (key.not_after IS NULL OR key.not_after > pg_catalog.clock_timestamp())
+    AND (key.db_role = session_user OR session_user = 'prov_migrate' AND signed ->> 'action' = ANY ('{_OF_THE_HOST}'))"""
+_ITS_TELLER = """FROM audit.teller
+  WHERE teller.db_role = session_user AND teller.object_type = object ->> 'type' AND teller.op = said.op"""
 _OF_WORKSPACES = "{prov_web,prov_gateway,prov_worker,prov_migrate}"
 _OF_OTHER_LOGS = """CASE session_user
       WHEN 'prov_web' THEN true
@@ -55,15 +61,11 @@ BEGIN
   -- Questions to tables are asked apart, each by its own key: one query of all would be planned anew for every event.
   -- session_user, because current_user is the owner in here, and nobody can pretend to be another session_user. The clock
   -- and not the time of the transaction, which somebody could have left open since before the key ended.
-  PERFORM FROM audit.key
-  WHERE key.kid = signed ->> 'kid' AND key.purpose = 'event' AND key.not_before <= pg_catalog.clock_timestamp()
-    AND (key.not_after IS NULL OR key.not_after > pg_catalog.clock_timestamp())
-    AND (key.db_role = session_user OR session_user = 'prov_migrate' AND signed ->> 'action' = ANY ('{_OF_THE_HOST}'));
+  PERFORM {_ITS_KEY};
   IF FOUND AND op <> 'read' THEN
     -- A change is told by whom Postgres lets make it: an event about a row that nobody changed would count as its newest,
     -- and the row as altered.
-    PERFORM FROM audit.teller
-    WHERE teller.db_role = session_user AND teller.object_type = object ->> 'type' AND teller.op = said.op;
+    PERFORM {_ITS_TELLER};
   END IF;
   may_tell := FOUND;
   IF may_tell AND session_user = ANY ('{_OF_WORKSPACES}') AND signed ->> 'workspace' IS NOT NULL THEN
@@ -111,15 +113,10 @@ BEGIN
       'its time is more than {_TOLERANCE} from the clock of the database; compare the clocks of the hosts'
     WHEN (at - made_at BETWEEN -interval '{_TOLERANCE}' AND interval '{_TOLERANCE}') IS NOT TRUE THEN
       'its time is more than {_TOLERANCE} from the time in its id'
-    WHEN op <> 'read' AND NOT EXISTS (SELECT FROM audit.teller WHERE teller.db_role = session_user
-                                      AND teller.object_type = object ->> 'type' AND teller.op = said.op) THEN
+    WHEN op <> 'read' AND NOT EXISTS (SELECT {_ITS_TELLER}) THEN
       pg_catalog.format('%s may not %s rows of the type %s, so it has no such change to tell', session_user, op,
                         object ->> 'type')
-    WHEN NOT EXISTS (SELECT FROM audit.key WHERE key.kid = signed ->> 'kid' AND key.purpose = 'event'
-                     AND key.not_before <= pg_catalog.clock_timestamp()
-                     AND (key.not_after IS NULL OR key.not_after > pg_catalog.clock_timestamp())
-                     AND (key.db_role = session_user
-                          OR session_user = 'prov_migrate' AND signed ->> 'action' = ANY ('{_OF_THE_HOST}'))) THEN
+    WHEN NOT EXISTS (SELECT {_ITS_KEY}) THEN
       pg_catalog.format('the key id %s is not registered for %s now', signed ->> 'kid', session_user)
     WHEN signed ->> 'action' = ANY ('{_OF_THE_HOST}') AND session_user NOT IN ('prov_migrate', 'prov_sealer') THEN
       pg_catalog.format('what becomes of keys and timelines is told on the host, not by %s', session_user)

@@ -11,11 +11,6 @@ def before(table: str, name: str, changes: str, asks: Function) -> str:
     return _always(table, name, f"TRIGGER {name} BEFORE {changes} ON audit.{table} FOR EACH ROW", asks)
 
 
-def after(table: str, name: str, changes: str, asks: Function) -> str:
-    """A trigger that looks at each row once it is changed so."""
-    return _always(table, name, f"TRIGGER {name} AFTER {changes} ON audit.{table} FOR EACH ROW", asks)
-
-
 def at_commit(table: str, name: str, changes: str, asks: Function, *, when: str) -> str:
     """A trigger that looks at the commit at each row that was changed so, when this held for it."""
     deferred = f"AFTER {changes} ON audit.{table} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ({when})"
