@@ -96,7 +96,7 @@ def test_it_goes_through_the_policies_like_any_answer(world, slow):
     call_id = uuid7()
     with given_up(world, slow, call_id) as calling:
         answer = calling.result(SOON)
-    assert "3704" not in str(answer.to_json())
+    assert "DE89 3704" not in str(answer.to_json())
     assert [detail(event)["rule"] for event in world.events(Event.POLICY_VIOLATION)] == ["accounts"]
 
 
