@@ -19,12 +19,13 @@ from uuid import UUID
 
 import orjson
 
+from audit.errors import DamagedLog
 from audit.judging import checkpoint_entry
 from audit.merkle import leaf_hash
-from audit.notes import Ed25519Verifier, MldsaVerifier
+from audit.notes import Ed25519Verifier, verifier_of
 from audit.proofs import consistency_text, older_size, range_text
+from audit.succession import Succession
 from audit.tree import SignedCheckpoint, StoredLog, Tree
-from provenance.errors import Conflict
 from provenance.ids import uuid7_floor
 
 FORMAT = "provenance-audit-bundle/2"
@@ -41,13 +42,6 @@ _MOST_IN_MEMORY = 1_048_576
 
 Progress = Callable[[int, int], None]
 Copy = Callable[[str, Sequence[Any]], AbstractContextManager[Iterable[Any]]]
-
-
-class DamagedLog(Conflict):
-    """Leaves of the log are missing in the database, so no bundle can be made. Run `./manage.py fsck` on the host."""
-
-    code = "damaged_log"
-    title = "The log is damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +142,8 @@ class BundleWriter:
                     noted = notes.get((start + seen - 1, row.split(b" ")[1]))
                     (write if noted else omitted.write)(self._left_out(row, start + seen - 1, noted, written))
             if seen != end - start:
-                raise DamagedLog(
-                    f"Between {start} and {end} of {self.log.origin} {end - start - seen} leaves are missing."
+                raise DamagedLog.by(
+                    f"Between {start} and {end} of {self.log.origin} {end - start - seen} leaves are missing"
                 )
             self.progress(end - self.first, total)
             if self._is_done(end, written):
@@ -250,22 +244,38 @@ class BundleWriter:
 
 
 def published_keys(tree: Tree, log: StoredLog) -> list[str]:
-    """The vkeys of a log as the database publishes them: for people to look at, and nothing that a verifier trusts."""
-    rows = tree.execute("SELECT vkey FROM audit.key WHERE purpose = 'checkpoint' AND vkey <> '' ORDER BY kid", [])
+    """The vkeys of a log as the database publishes them: for people to look at, and nothing that a verifier trusts.
+
+    Raises `DamagedLog` for what is no key.
+    """
+    rows = tree.execute("SELECT kid, vkey FROM audit.key WHERE purpose = 'checkpoint' AND vkey <> '' ORDER BY kid", [])
     found = []
-    for (encoded,) in rows:
-        material = base64.b64decode(encoded)
-        if material[0] == Ed25519Verifier.kind:
-            found.append(Ed25519Verifier(log.origin, material[1:]).vkey)
-        elif log.workspace_id is None:
-            found.append(MldsaVerifier(log.origin, material[1:]).vkey)
+    for kid, encoded in rows:
+        try:
+            key = verifier_of(log.origin, base64.b64decode(encoded, validate=True))
+        except ValueError as error:
+            raise _not_registered(kid, "key") from error
+        if isinstance(key, Ed25519Verifier) or log.workspace_id is None:
+            found.append(key.vkey)
     return found
 
 
 def rotations(tree: Tree) -> str:
-    """What keys of checkpoints said of those that follow them, oldest first."""
-    rows = tree.execute("SELECT rotation FROM audit.key WHERE rotation <> '' ORDER BY not_before, kid", [])
-    return "".join(text for (text,) in rows)
+    """What keys of checkpoints said of those that follow them, oldest first. Raises `DamagedLog` for other words."""
+    rows = tree.execute("SELECT kid, rotation FROM audit.key WHERE rotation <> '' ORDER BY not_before, kid", [])
+    for kid, text in rows:
+        try:
+            Succession.parse(text)
+        except ValueError as error:
+            raise _not_registered(kid, "rotation") from error
+    return "".join(text for _kid, text in rows)
+
+
+def _not_registered(kid: str, what: str) -> DamagedLog:
+    return DamagedLog(
+        f"What is registered as the {what} of {kid} is none. Find out who changed the register of keys; `./manage.py verify` "
+        "on the host holds it against the keys themselves."
+    )
 
 
 @contextmanager

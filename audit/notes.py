@@ -5,7 +5,6 @@ of the instance log with ML-DSA-44 as well, because a record of seven years must
 """
 
 import base64
-import binascii
 import hashlib
 import struct
 from abc import ABC, abstractmethod
@@ -50,7 +49,7 @@ class Checkpoint:
         try:
             origin, size, root, *extensions = lines
             found = cls(origin, int(size), base64.b64decode(root, validate=True))
-        except (ValueError, binascii.Error) as error:
+        except ValueError as error:
             raise BadNote("this is no checkpoint") from error
         if extensions != [""] or not origin or found.text != text or len(found.root) != HASH_BYTES:
             raise BadNote("this is no checkpoint of three lines")
@@ -168,7 +167,7 @@ def _vkey_parts(text: str) -> tuple[str, str, bytes]:
     key_id, _, encoded = rest.partition("+")
     try:
         return name, key_id, base64.b64decode(encoded, validate=True)
-    except binascii.Error:
+    except ValueError:
         return name, key_id, b""
 
 
@@ -318,7 +317,7 @@ def opened(note: str, keys: Iterable[AnyVerifier]) -> Checkpoint:
     checkpoint = Checkpoint.parse(f"{text}\n")
     known = {(key.name, key.id): key for key in keys}
     signers = 0
-    for name, key_id, signature in _signatures(tail):
+    for name, key_id, signature in signature_lines(tail):
         key = known.get((name, key_id))
         if key is None:
             continue
@@ -337,7 +336,7 @@ def cosignatures(checkpoint: Checkpoint, lines: str, keys: Iterable[AnyCosigner]
     """
     known = {(key.name, key.id): key for key in keys}
     kept = ""
-    for name, key_id, signature in _signatures(lines):
+    for name, key_id, signature in signature_lines(lines):
         key = known.get((name, key_id))
         if key is None:
             continue
@@ -349,13 +348,14 @@ def cosignatures(checkpoint: Checkpoint, lines: str, keys: Iterable[AnyCosigner]
     return kept
 
 
-def _signatures(lines: str) -> list[tuple[str, bytes, bytes]]:
+def signature_lines(lines: str) -> list[tuple[str, bytes, bytes]]:
+    """Name, key id and signature of each line. Raises `BadNote` for what is none, and for too many."""
     found = []
     for line in lines.removesuffix("\n").split("\n"):
         name, separator, encoded = line.removeprefix(_SIGNATURE_START).partition(" ")
         try:
             material = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
+        except ValueError:
             material = b""
         if not line.startswith(_SIGNATURE_START) or not separator or len(material) <= 4:
             raise BadNote("a signature line is malformed")

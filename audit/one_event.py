@@ -8,10 +8,9 @@ from uuid import UUID
 from django.conf import settings
 
 from audit.envelope import Detail
-from audit.errors import EventExpired
+from audit.errors import DamagedLog, EventExpired
 from audit.judging import StoredEvent, mismatch
 from audit.models import AuditDetail, AuditEvent
-from audit.notes import BadNote
 from audit.proofs import NotYetSealed, event_proof
 from audit.selectors import PATIENCE_SECONDS, EventFilters, EventRow, search, shown_name
 from audit.signing import KeyRing, may_sign
@@ -132,7 +131,7 @@ def _proof_text(tree: Tree, event_id: UUID, steps: Sequence[Step]) -> str:
         return ""
     try:
         return event_proof(tree, event_id)
-    except (NotYetSealed, LookupError, BadNote):
+    except (NotYetSealed, LookupError, DamagedLog):
         return ""
 
 

@@ -6,7 +6,6 @@ takes the `.tlog-proof` or a bundle and checks it elsewhere.
 """
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from audit.errors import DamagedLog
 from audit.judging import StoredEvent, differences, event_entry
 from audit.merkle import NotConsistent, leaf_hash, root_of_inclusion
 from audit.notes import AnyVerifier, BadNote, opened, verifier_of
@@ -78,8 +78,8 @@ def position_of(tree: Tree, event_id: UUID) -> Position | None:
         return None
     try:
         return Position(*found, tree.first_checkpoint_over(*found))
-    except BadNote as error:
-        return Position(*found, problem=str(error))
+    except DamagedLog as error:
+        return Position(*found, problem=error.message)
 
 
 def steps_of(evidence: Evidence, position: Position | None) -> tuple[Step, ...]:
@@ -225,7 +225,7 @@ def _checkpoint(tree: Tree, position: Position | None) -> Step:
     if not keys:
         return Step(State.UNKNOWN, "Checkpoint not checked here", "No public key of the log is registered.")
     try:
-        opened(sealed.note, keys)
+        opened(sealed.stored, keys)
     except BadNote as error:
         names = ", ".join(sorted({key.id.hex() for key in keys}))
         return _failed(
@@ -233,7 +233,7 @@ def _checkpoint(tree: Tree, position: Position | None) -> Step:
         )
     # The log's own signatures name no time, so the database's word for it is told as that.
     when = f"stored {sealed.at:%Y-%m-%d %H:%M:%S} UTC by the database's clock"
-    signers = " and ".join(key.id.hex() for key in keys if _has_signed(key, sealed.note))
+    signers = " and ".join(key.id.hex() for key in keys if _has_signed(key, sealed.stored))
     figure = f"Ed25519 key {signers}; {when}"
     noted = f"; entry {sealed.instance_idx:,} in the log of logs" if sealed.instance_idx is not None else ""
     # Whether those hold, only who has the keys of witnesses can say, and anybody who owns the database can write some.
@@ -256,7 +256,7 @@ def _newest(evidence: Evidence) -> SignedCheckpoint | None:
     logs = evidence.tree.logs(evidence.event.workspace_id)
     try:
         return evidence.tree.newest_checkpoint(logs[-1].id) if logs else None
-    except BadNote:
+    except DamagedLog:
         # What is wrong with the checkpoint is told where it is looked at; here only its time is asked for.
         return None
 
@@ -274,7 +274,7 @@ def _verifier(origin: str, text: str) -> AnyVerifier | None:
     """The key under the name of this log: one pair signs all of them."""
     try:
         return verifier_of(origin, base64.b64decode(text, validate=True))
-    except (binascii.Error, BadNote):
+    except ValueError:
         return None
 
 

@@ -8,6 +8,7 @@ import struct
 from dataclasses import dataclass
 from uuid import UUID
 
+from audit.errors import DamagedLog
 from audit.judging import event_entry
 from audit.models import AuditEvent
 from audit.sealing.growth import TILE_HEIGHT, TILE_WIDTH
@@ -31,7 +32,7 @@ class PublishedLog:
     checkpoint: SignedCheckpoint
 
     def tile(self, level: str, place: str) -> bytes:
-        """`tile/<L>/<N>[.p/<W>]`. Raises `NotFound` for what the checkpoint does not hold, or holds no more."""
+        """`tile/<L>/<N>[.p/<W>]`. Raises `NotFound` for what the checkpoint does not hold, or holds no more, `DamagedLog`."""
         height = int(level) if _LEVEL.fullmatch(level) else HIGHEST_LEVEL + 1
         number, width = _parsed(place)
         first = number * TILE_WIDTH
@@ -40,7 +41,7 @@ class PublishedLog:
         try:
             return self.tree.tile(self.log.id, height, number, width)
         except LookupError as error:
-            raise NotFound(f"The log is damaged: {error}. Run `./manage.py fsck` on the host.") from error
+            raise DamagedLog.by(str(error).capitalize()) from error
 
     def entries(self, place: str) -> bytes:
         """`tile/entries/<N>[.p/<W>]`: each entry with its length before it, in two bytes. Raises `NotFound`."""
@@ -64,7 +65,7 @@ def published_log(*, actor: Actor, workspace_id: UUID, epoch: int | None = None)
     """The log of the actor's workspace; the newest epoch unless another is named.
 
     Raises `NotFound` for another workspace, which is told apart from one that does not exist by nobody, and for a log
-    that has no published checkpoint yet.
+    that has no published checkpoint yet. Raises `DamagedLog` for a checkpoint that is none.
     """
     actor.require(Permission.AUDIT_READ)
     if workspace_id == actor.workspace_id:

@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from audit.errors import DamagedLog
 from audit.merkle import inclusion_proof, tree_root
-from audit.notes import BadNote, Checkpoint, signed_note
+from audit.notes import BadNote, Checkpoint, signature_lines, signed_note
 from audit.sealing.growth import TILE_HEIGHT, TILE_WIDTH, hashes_of
 
 Execute = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
@@ -40,9 +41,20 @@ class SignedCheckpoint:
     instance_idx: int | None
 
     @property
-    def note(self) -> str:
-        """The signed note, as it is handed out."""
+    def stored(self) -> str:
+        """The note as it is stored."""
         return signed_note(self.checkpoint, self.signatures + self.cosignatures)
+
+    @property
+    def note(self) -> str:
+        """The signed note, as it is handed out. Raises `DamagedLog` for one that is none, whoever signed it."""
+        try:
+            signature_lines(self.signatures + self.cosignatures)
+        except BadNote as error:
+            raise DamagedLog.by(
+                f"The stored signatures of checkpoint {self.checkpoint.size} are none: {error}"
+            ) from error
+        return self.stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +68,7 @@ class Position:
 
 @dataclass(slots=True)
 class Tree:
-    """The logs that one connection may read."""
+    """The logs that one connection may read. A checkpoint that is none raises `DamagedLog`."""
 
     execute: Execute
     _tiles: dict[tuple[int, int, int], bytes] = field(default_factory=dict)
@@ -85,9 +97,9 @@ class Tree:
         """`first_checkpoint_over` of several (log, index) at once; one that cannot be read is left out."""
         rows = self.execute(_CHECKPOINTS_OVER, [[log_id for log_id, _ in places], [index for _, index in places]])
         found = {}
-        for log_id, index, note, *rest in rows:
-            with suppress(BadNote):
-                found[log_id, index] = SignedCheckpoint(log_id, Checkpoint.parse(note), *rest)
+        for log_id, index, *stored in rows:
+            with suppress(DamagedLog):
+                found[log_id, index] = _read(log_id, *stored)
         return found
 
     def sealed_at(self, workspace_id: UUID) -> dict[int, datetime]:
@@ -137,11 +149,6 @@ class Tree:
         """The inclusion proof of a leaf in the tree of this size."""
         return inclusion_proof(self.reader(log_id, size), index, size)
 
-    def rotations(self) -> str:
-        """How the keys of the logs followed each other, each said by the one before (docs/audit-format.md, Rotation)."""
-        rows = self.execute("SELECT rotation FROM audit.key WHERE rotation <> '' ORDER BY not_before, kid", [])
-        return "".join(rotation for (rotation,) in rows)
-
     def reader(self, log_id: int, size: int) -> Callable[[int, int], bytes]:
         """`read(level, index)` of a log's whole nodes below this size, for the proofs of `audit.merkle`."""
 
@@ -176,24 +183,35 @@ class Tree:
         self._tiles |= {(log_id, height, number): bytes(data) for number, data in rows}
 
     def _checkpoint(self, condition: str, parameters: Sequence[Any]) -> SignedCheckpoint | None:
-        for log_id, note, *rest in self.execute(f"{_CHECKPOINT} {condition} LIMIT 1", parameters):
-            return SignedCheckpoint(log_id, Checkpoint.parse(note), *rest)
+        for stored in self.execute(f"{_CHECKPOINT} {condition} LIMIT 1", parameters):
+            return _read(*stored)
         return None
 
 
-_CHECKPOINT = """
-SELECT log_id, note, signatures, cosignatures, at, instance_idx FROM audit.checkpoint WHERE signatures IS NOT NULL AND
+def _read(log_id: int, size: int, note: str, *rest: Any) -> SignedCheckpoint:
+    """A stored checkpoint. Raises `DamagedLog` for one that is none, or of another size than it is found by."""
+    try:
+        found = Checkpoint.parse(note)
+    except BadNote as error:
+        raise DamagedLog.by(f"What is stored as checkpoint {size} is none: {error}") from error
+    if found.size != size or size < 1:
+        raise DamagedLog.by(f"What is stored as checkpoint {size} is one of {found.size} entries")
+    return SignedCheckpoint(log_id, found, *rest)
+
+
+# Whoever owns the table can take NOT NULL away.
+_STORED = """
+size, COALESCE(note, ''), signatures, COALESCE(cosignatures, ''), COALESCE(at, '-infinity'), instance_idx
 """
-
-
-_CHECKPOINTS_OVER = """
-SELECT wanted.log_id, wanted.idx, note, signatures, cosignatures, at, instance_idx
+_CHECKPOINT = f"SELECT log_id, {_STORED} FROM audit.checkpoint WHERE signatures IS NOT NULL AND"  # noqa: S608  composed of constants
+_CHECKPOINTS_OVER = f"""
+SELECT wanted.log_id, wanted.idx, {_STORED}
 FROM unnest(%s::bigint[], %s::bigint[]) AS wanted (log_id, idx) CROSS JOIN LATERAL (
   SELECT * FROM audit.checkpoint AS checkpoint
   WHERE checkpoint.log_id = wanted.log_id AND checkpoint.size > wanted.idx AND checkpoint.signatures IS NOT NULL
   ORDER BY checkpoint.size LIMIT 1
 ) AS sealed
-"""
+"""  # noqa: S608  composed of constants
 _SEALED_AT = """
 SELECT log.id, newest.at FROM audit.log AS log CROSS JOIN LATERAL (
   SELECT at FROM audit.checkpoint AS checkpoint

@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import connection
 
 from audit.attestation import RowAltered
+from audit.errors import DamagedLog
 from audit.loading import attested
 from audit.services import Target, record, record_altered
 from audit.taxonomy import Event
@@ -72,6 +73,8 @@ def stream(workspace_id: UUID, sink_id: UUID) -> int:
     except RowAltered as error:
         record_altered(error.altered, by="streams.delivery")
         _fail(workspace_id, sink_id, fence, ALTERED)
+    except DamagedLog as error:
+        _fail(workspace_id, sink_id, fence, error.message)
     except (_TakenOver, courier.Fenced):
         logger.info("stream %s was taken over", sink_id)
     return confirmed
@@ -143,8 +146,11 @@ def _fail(workspace_id: UUID, sink_id: UUID, fence: int, problem: str) -> None:
         cursor.next_at = now + timedelta(seconds=min(2 ** min(cursor.failures, 16), LONGEST_PAUSE_SECONDS))
         cursor.lease_until = now
         if cursor.failures == FAILURES_OF_AN_OUTAGE:
-            waiting = reading.backlog(django_tree(), workspace_id, cursor)
-            detail = {"problem": cursor.last_error, "backlog": waiting, "failing_since": str(cursor.failing_since)}
+            detail = {
+                "problem": cursor.last_error,
+                "backlog": _waiting(cursor),
+                "failing_since": str(cursor.failing_since),
+            }
             record(
                 actor=_actor(workspace_id),
                 event=Event.AUDIT_SINK_FAILED,
@@ -153,6 +159,14 @@ def _fail(workspace_id: UUID, sink_id: UUID, fence: int, problem: str) -> None:
                 outcome="failure",
             )
         cursor.save(update_fields=[*_OUTCOME, "next_at", "lease_until"])
+
+
+def _waiting(cursor: Cursor) -> int | None:
+    """How many events wait; None where the log does not say."""
+    try:
+        return reading.backlog(django_tree(), cursor.workspace_id, cursor)
+    except DamagedLog:
+        return None
 
 
 _OUTCOME = ("failures", "failing_since", "last_error")

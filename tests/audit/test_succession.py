@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from audit import bundles
 from audit.notes import BadNote, Checkpoint, LogKey, LogSigner, opened, parse_vkey, signed_note
 from audit.succession import HEADER, Succession, followed
 from audit.taxonomy import Event
@@ -159,7 +160,7 @@ class TestTheSealer:
         for key in (ED1, ED2):
             opened(note, [key.verifier(origin)])
         with databases.login("audit_read") as reader:
-            text = Tree(lambda *asked: reader.execute(*asked).fetchall()).rotations()
+            text = bundles.rotations(Tree(lambda *asked: reader.execute(*asked).fetchall()))
         rotations = [Succession.parse(HEADER + lines) for lines in text.split(HEADER)[1:]]
         assert followed([ED1.verifier(origin)], rotations)[-1] == ED2.verifier(origin)
         assert followed([ML1.verifier(f"{ORIGIN}/instance")], rotations)[-1] == ML2.verifier(f"{ORIGIN}/instance")

@@ -274,6 +274,19 @@ def test_what_is_not_published_is_not_sent(river):
         assert len(receiver.requests) == known
 
 
+def test_a_checkpoint_that_is_none_is_an_outage_and_nothing_is_sent_by_it(river):
+    with syslog_server(river.ca.server) as receiver:
+        sink = river.sink("syslog", receiver.address)
+        river.tell()
+        sealing.tamper("UPDATE audit.checkpoint SET note = 'nothing' WHERE workspace_id = %s", river.workspace_id)
+        for _ in range(delivery.FAILURES_OF_AN_OUTAGE):
+            river.hurry(sink)
+            assert river.flow(sink) == 0
+        assert not receiver.messages
+    assert "is none: this is no checkpoint. Run `./manage.py fsck`" in river.cursor(sink).last_error
+    assert len(river.events(Event.AUDIT_SINK_FAILED)) == 1
+
+
 def test_a_log_that_was_begun_anew_is_followed_once_the_old_one_is_through(river):
     """audit.md 4.5: another origin, which counts from 0 again; nothing of the old one is skipped."""
     with serving(ok, tls=river.ca.server) as receiver:
