@@ -9,6 +9,8 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from provenance.postgres.session import begun
+
 MOST_CONNECTIONS = 10
 WAIT_SECONDS = 3.0
 
@@ -40,8 +42,9 @@ class _Pooled(Connection):
             raise NotDurable(f"committed with a warning: {self.warning}")
 
 
-async def _watched(connection: _Pooled) -> None:
+async def _begun(connection: _Pooled) -> None:
     connection.add_notice_handler(connection.heed)
+    await connection.execute(begun(connection.info.server_version))
 
 
 class Database:
@@ -51,7 +54,7 @@ class Database:
         self._pool: AsyncConnectionPool[_Pooled] = AsyncConnectionPool(
             conninfo,
             connection_class=_Pooled,
-            configure=_watched,
+            configure=_begun,
             # No prepared statements: they do not survive PgBouncer in transaction mode.
             kwargs={"row_factory": dict_row, "autocommit": True, "prepare_threshold": None},
             min_size=1,

@@ -168,11 +168,11 @@ SELECT format('table among the system''s: %s', oid::regclass) FROM pg_class
 WHERE oid >= '16384'::oid AND relkind IN ('r', 'p', 'v', 'm', 'f') AND relnamespace NOT IN (SELECT oid FROM ours)
   AND relnamespace::regnamespace::text !~ '^pg_temp_'
 UNION ALL
--- Whoever edits files of the server or ALTER SYSTEM sets them for all.
-SELECT format('setting of this session: %s=%s', name, current_setting(name)) FROM (VALUES
+-- Whoever edits files of the server or ALTER SYSTEM sets them for all. What our connections set themselves counts as well.
+SELECT format('setting of the server: %s=%s', name, CASE WHEN reset_val <> wanted THEN reset_val ELSE setting END) FROM (VALUES
   ('session_replication_role', 'origin'), ('row_security', 'on'), ('standard_conforming_strings', 'on'),
   ('transform_null_equals', 'off'), ('lo_compat_privileges', 'off'), ('zero_damaged_pages', 'off'), ('ignore_system_indexes', 'off')
-) AS set (name, wanted) WHERE current_setting(name, true) <> wanted
+) AS set (name, wanted) JOIN pg_settings USING (name) WHERE reset_val <> wanted OR setting <> wanted
 UNION ALL
 SELECT format('schema %s of %s', nspname, nspowner::regrole) FROM ours
 UNION ALL

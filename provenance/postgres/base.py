@@ -16,6 +16,7 @@ from psycopg.types.datetime import TimestamptzLoader
 
 from provenance.postgres.connection import ScopedConnection
 from provenance.postgres.refusals import BY_SQLSTATE
+from provenance.postgres.session import begun
 
 
 class RefusalWrapper(DatabaseErrorWrapper):
@@ -98,6 +99,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return pooled
         self.isolation_level = IsolationLevel.READ_COMMITTED
         return ScopedConnection.connect(**conn_params)
+
+    def _configure_connection(self, connection: psycopg.Connection) -> bool:
+        """Django's hook for each new connection, pooled or not, which is private: tests/attacks/test_hostile_settings.py pins it."""
+        connection.execute(begun(connection.info.server_version))
+        super()._configure_connection(connection)  # type: ignore[misc]  # the stubs lack it
+        return True
 
 
 def _sentence(error: psycopg.Error) -> str:

@@ -11,15 +11,10 @@ from typing import Any
 
 import psycopg
 
-_PATH = "search_path = pg_catalog, public, pg_temp"
-FIND_OWN_NAMES_FIRST = f"SET LOCAL {_PATH}"
-"""For one transaction, before anything is asked in it. A statement of its own kind: no function stands behind it."""
+from provenance.postgres.session import begun
 
-# What values look like and which rows are seen, whatever the server was set to.
-_READING = """
-datestyle = ISO; timezone = 'UTC'; client_encoding = 'UTF8'; standard_conforming_strings = on; row_security = on;
-transform_null_equals = off; bytea_output = hex; extra_float_digits = 1; statement_timeout = 0
-"""
+FIND_OWN_NAMES_FIRST = "SET LOCAL search_path = pg_catalog, public, pg_temp"
+"""For one transaction, before anything is asked in it. A statement of its own kind: no function stands behind it."""
 
 # The built-in functions that Postgres itself wrote in SQL, in every version from 15 to 18. Nothing here or in the log asks
 # for one of them.
@@ -60,7 +55,8 @@ UNION ALL SELECT tableoid, oid, xmin FROM pg_catalog.pg_opclass UNION ALL SELECT
 UNION ALL SELECT tableoid, oid, xmin FROM pg_catalog.pg_cast UNION ALL SELECT tableoid, oid, xmin FROM pg_catalog.pg_type
 UNION ALL SELECT '1255'::oid, aggfnoid::oid, xmin FROM pg_catalog.pg_aggregate
 UNION ALL SELECT '1259'::oid, ev_class, xmin FROM pg_catalog.pg_rewrite
-WHERE ev_class = ANY ('{pg_catalog.pg_roles,pg_catalog.pg_stat_activity,pg_catalog.pg_stat_replication}'::regclass[]::oid[])
+WHERE ev_class = ANY (
+  '{pg_catalog.pg_roles,pg_catalog.pg_settings,pg_catalog.pg_stat_activity,pg_catalog.pg_stat_replication}'::regclass[]::oid[])
 """
 _FIRST_OF_OTHERS = 16384
 """The lowest number of anything that the cluster was not made with."""
@@ -103,6 +99,6 @@ def in_the_place_of_its_own(ask: Ask) -> Iterator[str]:
 def signed_in(url: str, *, autocommit: bool = False, **parameters: Any) -> psycopg.Connection[Any]:
     """A connection on which names mean what they should, and values are read as they are. Raises psycopg.Error."""
     connection = psycopg.connect(url, autocommit=True, **parameters)
-    connection.execute("; ".join(f"SET {setting}" for setting in (_PATH, *_READING.split(";"))))
+    connection.execute(begun(connection.info.server_version))
     connection.autocommit = autocommit
     return connection

@@ -5,12 +5,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from apikeys import services as keys
-from provenance.db import enter
-from provenance.ids import public_id
 from tests import databases, factories
+from tests.attacks.reading import ReadLog
 from tests.audit import sealing
-from tests.browsing import browser, program
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -70,35 +67,10 @@ def workspace(db):
 
 @pytest.fixture
 def read(workspace, admin, auditor):
-    """What the addresses that people and programs read the log at answer."""
-    with enter(workspace.pk):
-        _key, text = keys.issue_key(actor=admin, name="monitor", scopes=["audit:read"])
-    sealing.seal()
-    (_hash, event_id), *more = sealing.leaves(workspace.pk)
-    event, place = public_id("evt", event_id), f"000.p/{1 + len(more)}"
-    clients = {"w": browser(auditor), "api": program(text)}
-    log = f"/api/v1/audit/log/{workspace.pk}"
-    addresses = {
-        "the log": f"/w/{workspace.slug}/audit/",
-        "an event": f"/w/{workspace.slug}/audit/{event}/",
-        "streams": f"/w/{workspace.slug}/streams/",
-        "checkpoint": f"{log}/checkpoint",
-        "tile": f"{log}/tile/0/{place}",
-        "entries": f"{log}/tile/entries/{place}",
-        "proof": f"/api/v1/audit/events/{event}/proof",
-        "export": "/api/v1/audit/export",
-        "evidence": "/api/v1/audit/evidence/soc2",
-    }
-
-    def answers():
-        found = {name: clients[at.split("/")[1]].get(at) for name, at in addresses.items()}
-        for answer in found.values():
-            if answer.streaming:
-                answer.close()
-        return found
-
-    assert {name: answer.status_code for name, answer in answers().items()} == dict.fromkeys(addresses, 200)
-    return answers
+    """What the addresses answer at which people and programs read the log."""
+    log = ReadLog.of(workspace, admin, auditor)
+    assert set(log.statuses().values()) == {200}
+    return log.answers
 
 
 def refused(answers):

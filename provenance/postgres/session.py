@@ -1,0 +1,29 @@
+"""What every connection of ours is set to, whatever its server, database or role was set to.
+
+Whoever administers the server chooses what dates and bytes look like, for how long a statement may run, along which path
+names are found. What is read and written here rests on these, so each connection says them itself before anything else.
+A setting that only a superuser may change is the readiness check's to name (`provenance.catalog`).
+"""
+
+_TRANSACTIONS_END = 170000
+"""Postgres 17: transactions can have a time of their own."""
+
+# Postgres stops a statement of several by the time of each, so that what would stop the others comes first.
+# Not named, pg_catalog is looked into before `public`, where tables are made; a session's own tables come last.
+_SETTINGS = """
+statement_timeout = 0; lock_timeout = 0; idle_session_timeout = 0; role = none; search_path = public, pg_temp;
+client_encoding = 'UTF8'; datestyle = ISO; intervalstyle = postgres; timezone = 'UTC'; bytea_output = hex;
+extra_float_digits = 1; standard_conforming_strings = on; backslash_quote = safe_encoding; array_nulls = on;
+transform_null_equals = off; quote_all_identifiers = off; row_security = on; gin_fuzzy_search_limit = 0;
+default_transaction_isolation = 'read committed'; default_transaction_read_only = off; default_transaction_deferrable = off;
+client_min_messages = notice; app.workspace_id = ''
+"""
+
+
+def begun(server_version: int) -> str:
+    """The statement that a new connection sends first. `server_version` as Postgres numbers it: 150018 is 15.18."""
+    settings = [setting.strip() for setting in _SETTINGS.split(";")]
+    if server_version >= _TRANSACTIONS_END:
+        settings.insert(0, "transaction_timeout = 0")
+    # Of a kind of its own: no function stands behind it that somebody could have put another one in front of.
+    return "; ".join(f"SET {setting}" for setting in settings)
