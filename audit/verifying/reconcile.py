@@ -6,10 +6,11 @@ what commits meanwhile raises no false alarm. It runs on the host as the migrato
 nothing but the event that says what was found.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -72,10 +73,11 @@ class TableReport:
 
 @dataclass(slots=True)
 class Report:
-    """What a reconciliation found."""
+    """What a reconciliation found. `problems`: a sentence for each table that is gone or cannot be read."""
 
     tables: list[TableReport] = field(default_factory=list)
     findings: list[tuple[str, Altered]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
@@ -179,9 +181,18 @@ class _Comparison:
     expired_until: datetime | None = None
 
     def run(self, table: GovernedTable, events: "_Events") -> None:
-        """Compare one table."""
+        """Compare one table. One that is gone lacks every row that the log knows of it, and stops no other."""
         counts = TableReport(table.name)
         self.report.tables.append(counts)
+        stands = _stands(self.connection, table)
+        if stands.problem:
+            self.report.problems.append(f"The table {table.name} {stands.problem}. {_WHAT_TO_DO}")
+            missing = events.rest_of(table.object_type)
+            if stands.is_gone:
+                self._note_missing(table, counts, missing)
+            # Of what cannot be read nothing is known to be missing.
+            deque(missing, maxlen=0)
+            return
         for key, columns in _rows(self.connection, table):
             self._note_missing(table, counts, events.before((table.object_type, *key)))
             newest = events.at((table.object_type, *key))
@@ -236,6 +247,35 @@ def _missing(table: GovernedTable, event: StoredEvent, keys: KeyRing) -> Altered
     return None if event.op == "delete" else Altered(row, f"it is not there: it was deleted after revision {event.rev}")
 
 
+class _Stands(NamedTuple):
+    """What keeps a table from being read; an empty problem is none."""
+
+    problem: str = ""
+    is_gone: bool = False
+
+
+_WHAT_TO_DO = "Find out who was at work, and bring it back from a backup of before"
+
+
+def _stands(connection: psycopg.Connection[Any], table: GovernedTable) -> _Stands:
+    # Asked before, because a refused statement would end the one snapshot of all the tables.
+    found = connection.execute(_TABLE, [table.name]).fetchone()
+    if found is None:
+        return _Stands("is gone", is_gone=True)
+    is_table, may_read, columns = found
+    if not is_table:
+        return _Stands("is none any more: something else has its name")
+    if not may_read:
+        return _Stands("cannot be read by who owns it")
+    lacking = {"id", *(["run_id"] if table.of_run else [])}.difference(columns)
+    return _Stands(f"has no column {', '.join(sorted(lacking))} any more" if lacking else "")
+
+
+_TABLE = """
+SELECT relkind IN ('r', 'p'), has_table_privilege(oid, 'SELECT'), ARRAY(
+  SELECT attname::text FROM pg_attribute WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped)
+FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = %s
+"""
 Key = tuple[str, str]
 
 

@@ -15,7 +15,7 @@ from uuid import UUID
 import psycopg
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from audit import timelines
 from audit.attestation import MOST_TOLD, Altered
@@ -81,16 +81,21 @@ class Command(OurCommand):
             indexes = Found() if options["table"] else untrue(_owner, schemas=("audit", "public"), but=_BY_VERIFY)
             with _owner() as connection:
                 report = reconcile(connection, keys, tables=[known[name] for name in names], progress=self._progress)
-                timeline, said = _settled(connection, keys, report, reason, indexes)
+                problems = [*indexes.problems, *report.problems]
+                timeline, said = _settled(connection, keys, report.altered + len(problems), reason)
         except psycopg.Error as error:
             raise CommandError(f"Nothing was compared: {told(error)}", returncode=NOT_CHECKED) from error
-        _tell(report, indexes)
+        try:
+            _tell(report, problems)
+        except DatabaseError as error:
+            # What was found is said here all the same.
+            problems.append(f"The log was not told: {' '.join(str(error).split())}")
         seconds = time.monotonic() - started
         if options["json"]:
-            self.stdout.write(_as_json(report, indexes, timeline, seconds))
+            self.stdout.write(_as_json(report, indexes, problems, timeline, seconds))
         else:
-            self.stdout.write(_as_text(report, indexes, seconds, said))
-        if report.altered or indexes.problems:
+            self.stdout.write(_as_text(report, indexes, problems, seconds, said))
+        if report.altered or problems:
             sys.exit(DIFFERS)
 
     def _progress(self, table: str, rows: int) -> None:
@@ -106,16 +111,16 @@ def _owner() -> psycopg.Connection[Any]:
 
 
 def _settled(
-    connection: psycopg.Connection[Any], keys: KeyRing, report: Report, reason: str | None, indexes: Found
+    connection: psycopg.Connection[Any], keys: KeyRing, findings: int, reason: str | None
 ) -> tuple[Timeline, str]:
-    """The timeline, marked if there is a reason for it and every row is right; and what there is to say of it."""
+    """The timeline, marked if there is a reason for it and nothing was found; and what there is to say of it."""
     timeline = timelines.here(connection)
     if timeline.is_reconciled:
         return (
             timeline,
             f"The timeline {timeline.name} is reconciled already; the reason is not kept." if reason else "",
         )
-    if not reason or report.altered or indexes.problems:
+    if not reason or findings:
         return timeline, _WHAT_TO_DO.format(timeline.name)
     if not timeline.is_sealed:
         # Whether it continues what was published is the sealer's to find out.
@@ -131,10 +136,10 @@ def _settled(
     return marked, f"The timeline {timeline.name} is reconciled: tools that must be called once are called again."
 
 
-def _tell(report: Report, indexes: Found) -> None:
+def _tell(report: Report, problems: list[str]) -> None:
     """One critical event for each workspace with findings: whoever reads only the log learns of it there."""
-    if indexes.problems:
-        facts = {"count": len(indexes.problems), "problems": indexes.problems[:MOST_TOLD]}
+    if problems:
+        facts = {"count": len(problems), "problems": problems[:MOST_TOLD]}
         entry = Entry(event=Event.AUDIT_VERIFICATION_FAILED, target=_THE_LOG, detail=facts, outcome="failure")
         with transaction.atomic():
             record_all(actor=Actor.system("audit.reconcile", None), entries=[entry])
@@ -155,7 +160,7 @@ def _tell(report: Report, indexes: Found) -> None:
             record_all(actor=actor, entries=[entry])
 
 
-def _as_json(report: Report, indexes: Found, timeline: Timeline, seconds: float) -> str:
+def _as_json(report: Report, indexes: Found, problems: list[str], timeline: Timeline, seconds: float) -> str:
     tables = [
         {
             "table": table.table,
@@ -178,7 +183,8 @@ def _as_json(report: Report, indexes: Found, timeline: Timeline, seconds: float)
         "expired": report.expired,
         "given_up": report.given_up,
         "seconds": round(seconds, 3),
-        "indexes": {"read": indexes.indexes, "problems": indexes.problems, "not_read": indexes.not_read},
+        "problems": problems,
+        "indexes": {"read": indexes.indexes, "not_read": indexes.not_read},
         "timeline": {"id": timeline.id, "reconciled": timeline.is_reconciled},
         "tables": tables,
         "findings": findings,
@@ -186,12 +192,12 @@ def _as_json(report: Report, indexes: Found, timeline: Timeline, seconds: float)
     return json.dumps(whole, indent=2)
 
 
-def _as_text(report: Report, indexes: Found, seconds: float, said: str) -> str:
+def _as_text(report: Report, indexes: Found, problems: list[str], seconds: float, said: str) -> str:
     lines = [
         f"{table} {item.row.id} (revision {item.row.rev}): {item.problem}"
         for table, item in report.findings[:MOST_SHOWN]
     ]
-    lines[:0] = indexes.problems
+    lines[:0] = problems
     if report.altered > MOST_SHOWN:
         lines.append(f"… and {report.altered - MOST_SHOWN} more; --json names up to {len(report.findings)}.")
     lines.append(f"{report.rows:,} rows of {len(report.tables)} tables in {seconds:.1f} s.")
@@ -208,7 +214,8 @@ def _as_text(report: Report, indexes: Found, seconds: float, said: str) -> str:
         lines.append(f"{indexes.indexes:,} indexes were held against their tables{known}.")
     if report.given_up:
         lines.append(f"{report.given_up:,} rows were altered and then taken out of use: nobody believes them any more.")
-    lines.append(f"{report.altered:,} differ from the log." if report.altered else "Every row is what the log says.")
+    agreeing = "Every row that was compared is" if problems else "Every row is"
+    lines.append(f"{report.altered:,} differ from the log." if report.altered else f"{agreeing} what the log says.")
     if said:
         lines.append(said)
     return "\n".join(lines)
