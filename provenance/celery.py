@@ -8,7 +8,8 @@ import warnings
 
 from celery import Celery
 from celery.exceptions import SecurityWarning
-from celery.signals import worker_init, worker_ready, worker_shutting_down
+from celery.signals import celeryd_after_setup, worker_init, worker_shutting_down
+from kombu.transport import TRANSPORT_ALIASES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "provenance.settings")
 
@@ -18,6 +19,9 @@ THREADS = 64
 
 # As root on a bare machine `up` works on purpose. What Celery fears there is pickle, and this worker reads JSON only.
 warnings.filterwarnings("ignore", "You're running the worker with superuser privileges", SecurityWarning)
+
+# By the scheme of the URL, because one for a socket takes no other way to name a transport.
+TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "provenance.bells:Transport"))
 
 app = Celery("provenance")
 app.conf.update(
@@ -47,6 +51,8 @@ app.conf.update(
     broker_connection_timeout=2,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
+    # A queue that somebody made something else of is a broker that is away, and not the end of the worker.
+    broker_channel_error_retry=True,
     broker_transport_options={
         "visibility_timeout": 3600,
         "health_check_interval": 25,
@@ -77,6 +83,7 @@ def refuse_behind_broken_walls(**_: object) -> None:
 def _begin_sweeping(**_: object) -> None:
     from workflows import sweep  # noqa: PLC0415  needs Django's apps, which Celery loads after this module
 
+    # Not when it is ready, which is when the broker answers: without one everything hangs on the sweeps.
     sweep.start()
 
 
@@ -88,5 +95,5 @@ def _yield_at_the_next_boundary(**_: object) -> None:
 
 
 worker_init.connect(refuse_behind_broken_walls)
-worker_ready.connect(_begin_sweeping)
+celeryd_after_setup.connect(_begin_sweeping)
 worker_shutting_down.connect(_yield_at_the_next_boundary)
