@@ -67,7 +67,8 @@ class User(AbstractBaseUser, GovernedInstance):
 class Workspace(Governed):
     """A tenant. Its id is the `workspace_id` of everything in it, its own row included."""
 
-    slug = models.SlugField(max_length=40)
+    # Its unique index is enough.
+    slug = models.SlugField(max_length=40, db_index=False)
     name = models.CharField(max_length=200)
     created_at = models.DateTimeField(auto_now_add=True)
 

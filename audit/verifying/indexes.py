@@ -20,11 +20,10 @@ Connect = Callable[[], psycopg.Connection[Any]]
 
 @dataclass(slots=True)
 class Found:
-    """What was found: a sentence for each index that is wrong, and the names of those that cannot be read alone."""
+    """What was found: how many indexes were looked at, and a sentence for each that is wrong or cannot be read alone."""
 
     indexes: int = 0
     problems: list[str] = field(default_factory=list)
-    not_read: list[str] = field(default_factory=list)
 
 
 class _Key(NamedTuple):
@@ -54,13 +53,18 @@ class _Index:
         return cls(name, table, between, predicate or "", method, is_on, tuple(_Key(*key) for key in keys or ()))
 
     @property
+    def own_name(self) -> str:
+        """Without its schema."""
+        return self.name.rpartition(".")[2].strip('"')
+
+    @property
     def rows(self) -> str:
         """Which rows of the table it must tell of."""
         return " AND ".join(f"({part})" for part in (self.bounds, self.predicate) if part) or "true"
 
 
 class _NotRead(Exception):
-    """Postgres reads nothing through this index alone: another one has the same order, or it has none."""
+    """Why Postgres reads nothing through this index alone, so that nobody can say what it tells of."""
 
 
 def untrue(connect: Connect, *, schemas: tuple[str, ...], but: tuple[str, ...] = (), jobs: int = 1) -> Found:
@@ -73,39 +77,39 @@ def untrue(connect: Connect, *, schemas: tuple[str, ...], but: tuple[str, ...] =
     found = Found(len(indexes))
     # Postgres does the work, so that threads are enough.
     with ThreadPoolExecutor(jobs) as pool:
-        for index, problem in chain(*pool.map(lambda at: _read(connect, indexes[at::jobs]), range(jobs))):
-            if problem is None:
-                found.not_read.append(index.name)
-            elif problem:
-                found.problems.append(f"{problem}: {_WHAT_TO_DO}")
+        problems = chain(*pool.map(lambda at: _read(connect, indexes[at::jobs]), range(jobs)))
+        found.problems = [problem for problem in problems if problem]
     return found
 
 
-def _read(connect: Connect, indexes: Sequence[_Index]) -> list[tuple[_Index, str | None]]:
+def _read(connect: Connect, indexes: Sequence[_Index]) -> list[str]:
     with connect() as connection:
         connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
-        return [(index, _problem(connection, index)) for index in indexes]
+        return [_problem(connection, index) for index in indexes]
 
 
-def _problem(connection: psycopg.Connection[Any], index: _Index) -> str | None:
-    """What is wrong with it, empty when nothing is; None when nothing can be read through it alone."""
+def _problem(connection: psycopg.Connection[Any], index: _Index) -> str:
+    """What is wrong with it and what to do; empty when nothing is."""
     if not index.is_on:
-        return f"The index {index.name} is switched off"
+        return f"The index {index.name} is switched off: {_WHAT_TO_DO}"
     # Not to be known before: which row is where could be arranged so that sums without it come out alike.
     seed = secrets.randbits(62)
     try:
         # One for each, because months that leave wait for whoever reads them.
         with connection.transaction():
             table = _of_table(connection, index, seed)
+            if not table[0]:
+                # Of no rows it hides none, and Postgres cannot tell by their cost which of two to read.
+                return ""
             *found, is_in_order = _of_index(connection, index, seed)
     except psycopg.errors.UndefinedTable:
         # Its month left meanwhile.
         return ""
-    except _NotRead:
-        return None
+    except _NotRead as why:
+        return f"The index {index.name} could not be held against its table: {why}"
     if found != table:
-        return f"The index {index.name} tells of {found[0]:,} rows, and they are not the {table[0]:,} of its table"
-    return "" if is_in_order else f"The index {index.name} has rows in places that are not theirs"
+        return f"The index {index.name} tells of {found[0]:,} rows, and they are not the {table[0]:,} of its table: {_WHAT_TO_DO}"
+    return "" if is_in_order else f"The index {index.name} has rows in places that are not theirs: {_WHAT_TO_DO}"
 
 
 def _of_table(connection: psycopg.Connection[Any], index: _Index, seed: int) -> list[Any]:
@@ -116,11 +120,15 @@ def _of_table(connection: psycopg.Connection[Any], index: _Index, seed: int) -> 
 
 def _of_index(connection: psycopg.Connection[Any], index: _Index, seed: int) -> tuple[Any, ...]:
     if index.method != "btree":
-        raise _NotRead
+        raise _NotRead(f"it is one of the kind {index.method}, which has no order. Find out who made it, and drop it")
     _allow(connection, "indexscan")
     statement = _through(index, seed)
-    if not _is_read(index, _asked(connection, f"EXPLAIN (FORMAT JSON) {statement}")[0][0]):
-        raise _NotRead
+    by = _read_by(_asked(connection, f"EXPLAIN (FORMAT JSON) {statement}")[0][0])
+    if by != index.own_name:
+        instead = f"reads {by}, which has the same order" if by else "takes another way"
+        raise _NotRead(
+            f"Postgres {instead}. One of them may hide rows: find out who made the one that no migration makes, and drop it"
+        )
     return _asked(connection, statement)[0]
 
 
@@ -166,12 +174,12 @@ def _through(index: _Index, seed: int) -> str:
 _COUNTED = "count(*), COALESCE(sum(hashtidextended(ctid, {seed})), 0)"
 
 
-def _is_read(index: _Index, plan: list[dict[str, Any]]) -> bool:
-    """Whether this plan reads by that index and nothing else."""
+def _read_by(plan: list[dict[str, Any]]) -> str:
+    """The one index by which this plan reads; empty for any other plan."""
     node = plan[0]["Plan"]
     while "Plans" in node and len(node["Plans"]) == 1:
         node = node["Plans"][0]
-    return bool(node["Node Type"] == "Index Scan" and node["Index Name"] == index.name.rpartition(".")[2].strip('"'))
+    return str(node["Index Name"]) if node["Node Type"] == "Index Scan" else ""
 
 
 def _asked(connection: psycopg.Connection[Any], statement: str) -> list[tuple[Any, ...]]:

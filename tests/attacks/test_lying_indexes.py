@@ -142,6 +142,25 @@ def test_a_member_whom_an_index_hides_is_told_by_the_nightly_reconciliation(plac
     assert sealing.told(Event.AUDIT_VERIFICATION_FAILED)
 
 
+def test_an_index_that_is_put_beside_another_one_keeps_none_from_being_told(place, settings, capsys):
+    """Postgres reads the sound one, so that what the other hides is not seen by reading."""
+    settings.MIGRATOR_DATABASE_URL = databases.role_url("migrate")
+    ((member,),) = sealing.rows("SELECT id FROM workspaces_membership ORDER BY id LIMIT 1")
+    hide("workspaces_membership", member, index_of("workspaces_membership", "id"))
+    with databases.admin() as owner:
+        owner.execute("CREATE INDEX beside ON workspaces_membership (id)")
+        try:
+            with pytest.raises(SystemExit) as ended:
+                call_command("reconcile")
+        finally:
+            owner.execute("DROP INDEX beside")
+    assert ended.value.code == 1
+    assert capsys.readouterr().out.startswith(
+        "The index public.workspaces_membership_pkey could not be held against its table: Postgres reads beside, which has"
+        " the same order. One of them may hide rows: find out who made the one that no migration makes, and drop it\n"
+    )
+
+
 def test_who_writes_meanwhile_raises_no_alarm(place):
     nameless, stop = Actor(kind=ActorKind.SYSTEM, id="tests", label="", workspace_id=place.id), threading.Event()
 

@@ -125,7 +125,7 @@ class Migration(migrations.Migration):
                 ('workspace_id', models.UUIDField(editable=False)),
                 ('audit_rev', models.BigIntegerField(default=0, editable=False)),
                 ('audit_salt', models.BinaryField(default=audit.governed.new_salt)),
-                ('slug', models.SlugField(max_length=40)),
+                ('slug', models.SlugField(db_index=False, max_length=40)),
                 ('name', models.CharField(max_length=200)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
             ],

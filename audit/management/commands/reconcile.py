@@ -184,7 +184,7 @@ def _as_json(report: Report, indexes: Found, problems: list[str], timeline: Time
         "given_up": report.given_up,
         "seconds": round(seconds, 3),
         "problems": problems,
-        "indexes": {"read": indexes.indexes, "not_read": indexes.not_read},
+        "indexes": indexes.indexes,
         "timeline": {"id": timeline.id, "reconciled": timeline.is_reconciled},
         "tables": tables,
         "findings": findings,
@@ -210,8 +210,7 @@ def _as_text(report: Report, indexes: Found, problems: list[str], seconds: float
     if report.expired:
         lines.append(f"{report.expired:,} rows could not be compared: their events left the log after seven years.")
     if indexes.indexes:
-        known = f", but for {', '.join(indexes.not_read)}" if indexes.not_read else ""
-        lines.append(f"{indexes.indexes:,} indexes were held against their tables{known}.")
+        lines.append(f"{indexes.indexes:,} indexes were held against their tables.")
     if report.given_up:
         lines.append(f"{report.given_up:,} rows were altered and then taken out of use: nobody believes them any more.")
     agreeing = "Every row that was compared is" if problems else "Every row is"
