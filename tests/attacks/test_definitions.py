@@ -19,21 +19,21 @@ AT_ONCE_SECONDS = 5.0
     ids=["string never closed", "brackets", "objects", "alias", "keys"],
 )
 def test_a_text_made_to_cost_is_refused_at_once(text):
-    began = time.process_time()
+    began = time.thread_time()
     with pytest.raises(Invalid):
         documents.read(text)
-    assert time.process_time() - began < AT_ONCE_SECONDS
+    assert time.thread_time() - began < AT_ONCE_SECONDS
 
 
 @pytest.mark.parametrize("unit", ["${'\\'", '${"\\"', "${", "${'", "${{}"])
 def test_expressions_hidden_in_quotes_are_refused_at_once(unit):
-    began = time.process_time()
+    began = time.thread_time()
     with pytest.raises(expressions.ExpressionError):
         expressions.holes(unit * 20_000)
     with pytest.raises(expressions.ExpressionError):
         # As many as may stand in one string, each with as far to look as a definition is long.
         expressions.holes(unit * 50 + "'\\'" * 40_000 + "${")
-    assert time.process_time() - began < AT_ONCE_SECONDS
+    assert time.thread_time() - began < AT_ONCE_SECONDS
 
 
 def test_quotes_and_escapes_in_an_honest_template_mean_what_they_did():

@@ -99,16 +99,16 @@ def test_a_drip_of_single_bytes_ends_with_the_exchange(part, kind):
         began = time.monotonic()
         with pytest.raises((DeadlineExceeded, httpx2.ReadTimeout)):
             fetch(Egress.to(server.url, total_seconds=0.5), server.url, kind)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 30, "the drip goes on for half an hour"
 
 
 @both
 def test_silence_ends_with_the_exchange(kind):
-    with serving(lambda c, _: c.pause(30)) as server:
+    with serving(lambda c, _: c.pause(600)) as server:
         began = time.monotonic()
         with pytest.raises((DeadlineExceeded, httpx2.ReadTimeout)):
             fetch(Egress.to(server.url, total_seconds=0.3), server.url, kind)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 30, "the silence goes on for minutes"
 
 
 @both

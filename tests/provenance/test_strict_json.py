@@ -66,7 +66,7 @@ def test_the_letters_of_the_escape_are_no_nul():
 
 @pytest.mark.parametrize("data", ["[" * 5_000_000, '"' * 1_000_001, '"' + "\\" * 5_000_000, '["' * 1_000_000])
 def test_a_hostile_text_costs_no_more_than_its_length(data):
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(Malformed):
         strict_json.parse(data, nul=False)
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5

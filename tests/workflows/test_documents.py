@@ -40,11 +40,11 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     ],
 )
 def test_text_that_could_mean_two_things_or_grow_is_refused_at_once(text: str, says: str):
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(UnreadableDocument) as refused:
         read(text)
     assert says in refused.value.message
-    assert time.perf_counter() - began < 2
+    assert time.thread_time() - began < 2
 
 
 @pytest.mark.parametrize(
