@@ -2,19 +2,20 @@
 
 import asyncio
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from audit.taxonomy import Event
-from gateway.calls import tool_gateway
+from gateway.calls import performance, tool_gateway
 from gateway.calls.admission import Admission
 from gateway.contract import CallState
 from provenance.ids import uuid7
 from tests.gateway.approving import approve
 from workspaces.services import engage_halt, release_halt
 
-LEASE_MARGIN_SECONDS = 5
-"""A call must be sent this long before its run's lease ends."""
+LEASE_SECONDS, LEASE_MARGIN_SECONDS = 60, 5
+"""A call must be sent so long before its run's lease ends."""
 
 
 @pytest.fixture
@@ -87,19 +88,22 @@ def test_a_worker_of_an_earlier_lease_does_not_start_a_call_that_a_later_one_ask
 
 def test_a_call_that_was_stalled_past_its_last_moment_is_not_sent(echo, fake, monkeypatch):
     """A gateway that was stopped between its commit and the socket must not act for a lease that has ended."""
-    perform = tool_gateway.perform
+    perform, left = tool_gateway.perform, []
 
     async def stalled(catalog, admitted):
-        await asyncio.sleep(max(0.0, admitted.send_by - time.monotonic()))
-        return await perform(catalog, admitted)
+        left.append(admitted.send_by - leased_at)
+        late = SimpleNamespace(monotonic=lambda: max(admitted.send_by, time.monotonic()))
+        with monkeypatch.context() as clock:
+            clock.setattr(performance, "time", late)
+            return await perform(catalog, admitted)
 
     monkeypatch.setattr(tool_gateway, "perform", stalled)
     echo.start_run()
-    # As late as a call may still be admitted.
     echo.owner_does(
-        "UPDATE workflows_token SET lease_until = clock_timestamp() + make_interval(secs => %s)",
-        LEASE_MARGIN_SECONDS + 1.0,
+        "UPDATE workflows_token SET lease_until = clock_timestamp() + make_interval(secs => %s)", LEASE_SECONDS
     )
+    leased_at = time.monotonic()
     response = echo.call("helper", "up.echo", text="hello")
     assert (response.state, response.rule) == (CallState.FAILED, "call.too_late")
+    assert left[0] <= LEASE_SECONDS - LEASE_MARGIN_SECONDS
     assert not fake.calls
