@@ -248,7 +248,8 @@ def test_a_redirect_leads_nowhere(river):
 
 
 def test_a_receiver_that_stalls_is_given_up_and_an_endless_answer_is_not_read(river, monkeypatch):
-    monkeypatch.setattr(door, "DELIVERY_SECONDS", 0.5)
+    # Long for those that answer, also on a busy machine, and short for the one that would take minutes.
+    monkeypatch.setattr(door, "DELIVERY_SECONDS", 4.0)
 
     def endless(connection, _request):
         connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -270,7 +271,7 @@ def test_a_receiver_that_stalls_is_given_up_and_an_endless_answer_is_not_read(ri
         river.tell()
         began = time.monotonic()
         assert [river.flow(sink) > 0 for sink in sinks] == [True, False, True]
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60
     assert "DeadlineExceeded" in river.cursor(sinks[1]).last_error
 
 

@@ -81,8 +81,9 @@ def syslog_server(tls: ssl.SSLContext, *, port: int = 0, confirms: bool = True) 
         while chunk := stream.recv(65536):
             data += chunk
         if confirms:
-            stream.unwrap().close()
+            # Before the sender is told, for then the test goes on.
             server.sessions.append(data)
+            stream.unwrap().close()
         else:
             stream.close()
 

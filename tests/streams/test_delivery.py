@@ -24,6 +24,7 @@ from tests.audit import sealing
 from tests.fakes.http_server import serving
 from tests.fakes.receivers import authority, fake_bucket, syslog_server
 from tests.gateway.world import detail
+from tests.ports import free_ports
 from tests.streams.river import BUCKET_KEY, WEBHOOK_KEY, indices, records_of
 
 
@@ -69,7 +70,7 @@ def test_a_receiver_that_is_restarted_misses_nothing_and_repeats_only_what_it_ha
         stored.append(request)
         connection.answer()
 
-    with serving(dies_at_the_third, tls=river.ca.server) as receiver:
+    with serving(dies_at_the_third, tls=river.ca.server, port=free_ports(1)) as receiver:
         sink = river.sink("webhook", f"https://127.0.0.1:{receiver.port}/in", credential=WEBHOOK_KEY)
         first = river.cursor(sink).next_idx
         river.tell(30)
@@ -161,7 +162,7 @@ def test_syslog_counts_octets_and_is_confirmed_by_the_end_of_the_session(river):
 
 
 def test_syslog_that_does_not_end_the_session_has_confirmed_nothing(river):
-    with syslog_server(river.ca.server, confirms=False) as receiver:
+    with syslog_server(river.ca.server, port=free_ports(1), confirms=False) as receiver:
         sink = river.sink("syslog", receiver.address)
         river.tell()
         assert river.flow(sink) == 0
