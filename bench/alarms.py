@@ -123,6 +123,7 @@ class Stage:
                     writers.append(self._writer(context, number, max(0, left), wanted))
                     number += 1
                     result.killed_writers += 1
+            self._killed.touch()
             for writer in writers:
                 writer.join()
                 if writer.exitcode not in {0, -signal.SIGKILL}:
@@ -152,13 +153,15 @@ class Stage:
         return writer
 
     def write(self, number: int, count: int, wanted: Play) -> None:
-        """Transactions until that many events are committed. What is committed is noted once COMMIT was answered."""
+        """Transactions until that many events are committed, and until the last process was killed: however fast they
+        are, there is always somebody to kill. What is committed is noted once COMMIT was answered.
+        """
         chance = random.Random(f"{wanted.seed}:{number}")  # noqa: S311  to be played again
         workspace = self.workspaces[number % len(self.workspaces)]
         keys = self.keys("worker")
         written = 0
         with self.connect("worker") as worker, self._notes(number).open("a", encoding="ascii") as notes:
-            while written < count:
+            while written < count or not self._killed.exists():
                 ids, kept = self._transaction(worker, keys, workspace, chance)
                 if kept:
                     written += len(ids)
@@ -191,6 +194,11 @@ class Stage:
         worker.execute("COMMIT" if kept else "ROLLBACK")
         return ids, kept
 
+    @property
+    def _killed(self) -> Path:
+        """There once nobody is killed any more."""
+        return self.folder / "killed"
+
     def _notes(self, number: int) -> Path:
         return self.folder / f"writer-{number}.jsonl"
 
@@ -220,7 +228,11 @@ class Stage:
                 time.sleep(0.05)
 
     def _until_sealing(self, seen: int, writers: Sequence[Any]) -> None:
+        # A sealer that seals nothing at all is told at the end.
+        deadline = time.monotonic() + DRAIN_SECONDS
         while self._checkpoints() <= seen and any(writer.is_alive() for writer in writers):
+            if time.monotonic() > deadline:
+                return
             time.sleep(0.05)
 
     def _checkpoints(self) -> int:
