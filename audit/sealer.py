@@ -99,7 +99,10 @@ class Sealer:
 
     def run(self, stop: threading.Event) -> None:
         """Seal until told to stop. Whatever fails is tried again: events wait in their table and nothing is lost."""
-        threads = [threading.Thread(target=one.run, args=(stop,), daemon=True) for one in self.couriers]
+        threads = [
+            threading.Thread(target=one.run, args=(stop,), name=f"courier to {one.place.name}", daemon=True)
+            for one in self.couriers
+        ]
         for thread in threads:
             thread.start()
         while not stop.is_set():

@@ -8,8 +8,10 @@ it then *is* that role, and a test can change roles inside one transaction. Wher
 
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ KEPT_TABLES = (
 )
 
 _role = "prov_web"
+_month = 0
 
 
 def admin_url() -> str:
@@ -86,11 +89,26 @@ def worker_database(worker: str) -> Iterator[str]:
         server.execute("SELECT pg_advisory_unlock(hashtext('provenance test template'))")
     # Rights on the database itself are the one thing that a template does not hand on.
     grant_database(admin_url(), name)
+    make_months(name)
     try:
         yield name
     finally:
         with psycopg.connect(admin_url(), autocommit=True) as server:
             server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def make_months(name: str) -> None:
+    """The months of this moment, as the worker's sweep makes them: a template may be of the month before."""
+    with psycopg.connect(in_database(admin_url(), name), autocommit=True) as owner:
+        owner.execute("SELECT audit.ensure_partitions()")
+
+
+def keep_months() -> None:
+    """For tests that run over the end of a month: before the first of the new one its months are made."""
+    global _month
+    before, _month = _month, datetime.now(UTC).month
+    if before not in {0, _month}:
+        make_months(settings.DATABASES["default"]["NAME"])
 
 
 def point_django_at(name: str) -> None:
@@ -141,6 +159,22 @@ def drop_governed(owner: psycopg.Connection, table: str) -> None:
 
 def empty_all_tables() -> None:
     """Remove every row that tests committed. TRUNCATE is refused, so the owner deletes with the guards off."""
+    for left in range(4, -1, -1):
+        try:
+            _empty_all_tables()
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable):
+            # A thread or process that the test has just stopped may still be at its last words.
+            if not left:
+                raise
+        else:
+            return
+
+
+def _empty_all_tables() -> None:
+    # A courier whose place hung tells so once the place is gone; what it writes must be among what is removed.
+    for thread in threading.enumerate():
+        if thread.name.startswith("courier to "):
+            thread.join(60)
     with admin() as owner, owner.transaction():
         owner.execute("SET LOCAL lock_timeout = '10s'")
         tables = [name for (name,) in owner.execute(_NOT_EMPTY).fetchall()]
