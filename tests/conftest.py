@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx2
 import hypothesis
 import pytest
 from django.conf import settings
@@ -24,11 +25,18 @@ from tests import databases, factories
 
 LOOPBACK = ("127.", "::1", "localhost")
 
-# How long an example takes says something about the machine, and nothing about the code.
+# How long an example takes says something about the machine, and nothing about the code. Each run tries the same examples,
+# so that a tree that passed passes; `--hypothesis-profile searching` tries others.
 hypothesis.settings.register_profile(
-    "provenance", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "searching", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
+hypothesis.settings.register_profile("provenance", hypothesis.settings.get_profile("searching"), derandomize=True)
 hypothesis.settings.load_profile("provenance")
+
+
+# The five seconds that a client of the tests' own waits by default say the same: on a busy machine they are over soon.
+for _wait in ("connect", "read", "write", "pool"):
+    setattr(httpx2._config.DEFAULT_TIMEOUT_CONFIG, _wait, 60.0)
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +45,7 @@ def django_db_setup(request: pytest.FixtureRequest, django_db_blocker: Any) -> I
     worker = getattr(request.config, "workerinput", {}).get("workerid", "main")
     with django_db_blocker.unblock(), databases.worker_database(worker) as name:
         databases.point_django_at(name)
+        databases.keep_months()
         connection_created.connect(_authorize, dispatch_uid="tests.role")
         yield
         connection_created.disconnect(dispatch_uid="tests.role")
@@ -80,6 +89,13 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def _months(request: pytest.FixtureRequest) -> None:
+    """The log of a test has the months of today."""
+    if "django_db_setup" in request.fixturenames:
+        databases.keep_months()
 
 
 @pytest.fixture(autouse=True)

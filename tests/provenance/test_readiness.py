@@ -8,7 +8,8 @@ from django.db import transaction
 from provenance.readiness import problems
 from tests import databases
 
-THIS_MONTH = f"{datetime.now(UTC):%Y_%m}"
+THIS_MONTH = "0000_00"
+"""For that of the test, which may run in another month than the one in which the tests were collected."""
 
 OTHER_GUARD = """
 DROP TRIGGER audit_coverage ON workflows_run;
@@ -97,8 +98,9 @@ BROKEN = [
 @pytest.mark.django_db
 @pytest.mark.parametrize(("statement", "words"), BROKEN, ids=[statement[:60] for statement, _words in BROKEN])
 def test_a_wall_that_is_down_keeps_the_process_from_serving(statement, words):
-    found = databases.problems_behind(statement)
-    assert any(words in problem for problem in found), found
+    month = f"{datetime.now(UTC):%Y_%m}"
+    found = databases.problems_behind(statement.replace(THIS_MONTH, month))
+    assert any(words.replace(THIS_MONTH, month) in problem for problem in found), found
 
 
 @pytest.mark.django_db
