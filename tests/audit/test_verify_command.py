@@ -65,6 +65,26 @@ class TestCommand:
         )
         assert (detail["log"], detail["first_index"], detail["kind"]) == (ORIGIN, 1, "event")
 
+    @pytest.mark.parametrize("found", ["in a log", "outside of it"])
+    def test_what_did_not_verify_as_a_whole_is_looked_at_again_by_the_next_one(self, configured, anchor, capsys, found):
+        """Between two full looks come many at what is new, and none of these may say that all is well."""
+        ids = tell(WORKSPACE, 3)
+        seal(anchor)
+        call_command("verify")
+        if found == "in a log":
+            sealing.tamper("UPDATE audit.event SET outcome = 'failure' WHERE id = %s", ids[1])
+        else:
+            sealing.tamper("INSERT INTO audit.leaf (log_id, idx, hash) VALUES (4711, 0, %s)", b"x" * 32)
+        for options in (["--full"], [], []):
+            with pytest.raises(SystemExit):
+                call_command("verify", *options)
+        assert "IT DOES NOT VERIFY" in capsys.readouterr().out.splitlines()[-1]
+        if found == "in a log":
+            sealing.tamper("UPDATE audit.event SET outcome = 'success' WHERE id = %s", ids[1])
+        else:
+            sealing.tamper("DELETE FROM audit.leaf WHERE log_id = 4711")
+        call_command("verify")
+
     def test_a_wall_that_is_down_is_found_with_it(self, configured, anchor, capsys):
         """What stands in a table's place could show to each who looks what they want to see."""
         tell(WORKSPACE, 1)

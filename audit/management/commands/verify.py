@@ -76,7 +76,7 @@ class Command(OurCommand):
         finally:
             bar.end()
         if wanted.is_everything:
-            _remember(remembered, report)
+            _remember(remembered, report, is_whole=not wanted.verified)
         if options["json"]:
             _write(options["json"], report)
         if options["json"] != "-":
@@ -157,13 +157,19 @@ def _known(path: Path) -> dict[str, tuple[int, bytes]]:
     return {}
 
 
-def _remember(path: Path, report: Report) -> None:
-    """Note up to where each log verifies; one that does not keeps what was noted before."""
-    known = {origin: {"size": size, "root": root.hex()} for origin, (size, root) in _known(path).items()}
+def _remember(path: Path, report: Report, *, is_whole: bool) -> None:
+    """Note up to where each log verifies; one that does not keeps what was noted before, where only what is new was looked at.
+
+    What does not verify as a whole leaves nothing to go on from: a look at what is new would say that all is well.
+    """
+    before = {} if is_whole else _known(path)
+    known = {origin: {"size": size, "root": root.hex()} for origin, (size, root) in before.items()}
     known |= {log.origin: {"size": log.size, "root": log.root} for log in report.logs if log.root and not log.flaws}
     if not report.problems:
         kept = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "logs": known}
         replace_text(path, json.dumps(kept, indent=1) + "\n")
+    elif is_whole:
+        path.unlink(missing_ok=True)
 
 
 def _demand_something(report: Report, first: int) -> None:
