@@ -47,6 +47,7 @@ class Condition:
     sealed_at: datetime | None
     unsigned_since: datetime | None
     hindrance: str = ""
+    is_unread: bool = False
 
     @property
     def warnings(self) -> list[str]:
@@ -82,6 +83,8 @@ class Condition:
     @property
     def lag(self) -> str:
         """Why events are not sealed as they should be; empty when they are. Says nothing before the first sealer."""
+        if self.is_unread:
+            return "Whether the log is sealed cannot be read in the database; the log of Postgres says why."
         if self.sealer and self.leased_until is not None and self.now - self.leased_until > NO_SEALER:
             return f"No sealer has been at work since {_minute(self.leased_until)}: start one."
         if self.leased_until is not None and self.leased_until - self.now > NO_SEALER:
@@ -99,7 +102,7 @@ class Condition:
 
 def condition() -> Condition:
     """The state of this moment."""
-    ((now, hindrance, leased_until, waiting, sealed_at, unsigned_since),) = ask(
+    ((now, hindrance, leased_until, waiting, sealed_at, unsigned_since, is_unread),) = ask(
         "SELECT clock_timestamp(), audit.hindrance(true), * FROM audit.sealing()"
     )
     known = [
@@ -110,7 +113,7 @@ def condition() -> Condition:
     # Until a sealer has worked here for the first time, its lease is at the beginning of time.
     places = tuple(one for one in known if one.name != SEALER)
     return Condition(
-        now, leased_until if sealer else None, waiting, sealer, places, sealed_at, unsigned_since, hindrance
+        now, leased_until if sealer else None, waiting, sealer, places, sealed_at, unsigned_since, hindrance, is_unread
     )
 
 

@@ -105,49 +105,55 @@ END
 
 SEALING = Function(
     name="sealing",
-    returns="TABLE (leased_until timestamptz, waiting uuid, sealed_at timestamptz, unsigned_since timestamptz)",
+    returns="TABLE (leased_until timestamptz, waiting uuid, sealed_at timestamptz, unsigned_since timestamptz, is_unread boolean)",
     definer=True,
     execute_by=(*READERS, "sealer"),
     source="""
 DECLARE
-  state audit.sealer;
+  state record;
   -- As a value, so that an index finds what is older.
   a_minute_ago constant uuid := audit.uuid_floor(pg_catalog.clock_timestamp() - interval '1 minute');
 BEGIN
   -- Is a sealer at work, which event has waited longest for it, and when was something published last? No content, so for
   -- every reader.
-  SELECT * INTO state FROM audit.sealer;
-  leased_until := LEAST(NULLIF(state.lease_until, '-infinity'), '9000-01-01');
-  -- In another cluster the snapshot says nothing, and the sealer itself finds what it has not sealed.
-  IF COALESCE(state.system_id = (SELECT system_identifier FROM pg_catalog.pg_control_system()), true) THEN
-    SELECT found.id INTO waiting FROM (
-      (SELECT event.id, event.xid FROM audit.event
-       WHERE event.xid = ANY (ARRAY(SELECT pg_catalog.pg_snapshot_xip(state.snap)))
-         AND NOT EXISTS (SELECT FROM audit.leaf WHERE leaf.event_id = event.id) LIMIT 1)
-      UNION ALL
-      (SELECT event.id, event.xid FROM audit.event
-       WHERE event.xid >= pg_catalog.pg_snapshot_xmax(state.snap) AND event.id >= state.sealed_before
-         AND NOT EXISTS (SELECT FROM audit.leaf WHERE leaf.event_id = event.id) ORDER BY event.xid LIMIT 1)
-    ) AS found ORDER BY found.xid LIMIT 1;
-  END IF;
-  -- Whoever owns the database can set what the sealer keeps. Whatever that says, the newest events of a minute ago are in a
-  -- signed checkpoint.
-  IF waiting IS NULL THEN
-    SELECT newest.id INTO waiting FROM (
-      SELECT event.id FROM audit.event
-      WHERE event.id < a_minute_ago ORDER BY event.id DESC LIMIT 20
-    ) AS newest WHERE (
-      SELECT leaf.idx < (SELECT checkpoint.size FROM audit.checkpoint AS checkpoint
-        WHERE checkpoint.log_id = leaf.log_id AND checkpoint.signatures IS NOT NULL ORDER BY checkpoint.size DESC LIMIT 1)
-      FROM audit.leaf AS leaf WHERE leaf.event_id = newest.id LIMIT 1) IS NOT TRUE ORDER BY newest.id LIMIT 1;
-  END IF;
-  -- Whatever is sealed, the log of the instance gets a checkpoint with it.
-  SELECT LEAST(newest.at, '9000-01-01') INTO sealed_at FROM audit.log AS log CROSS JOIN LATERAL (
-    SELECT checkpoint.at FROM audit.checkpoint AS checkpoint
-    WHERE checkpoint.log_id = log.id AND checkpoint.signatures IS NOT NULL ORDER BY checkpoint.size DESC LIMIT 1
-  ) AS newest WHERE log.workspace_id IS NULL ORDER BY log.epoch DESC LIMIT 1;
-  SELECT checkpoint.at INTO unsigned_since FROM audit.checkpoint AS checkpoint
-    WHERE checkpoint.signatures IS NULL ORDER BY checkpoint.at LIMIT 1;
+  -- One page of a table that cannot be read must not hide that: who asks says then that it cannot be said.
+  is_unread := false;
+  BEGIN
+    SELECT * INTO state FROM audit.sealer;
+    leased_until := LEAST(NULLIF(state.lease_until, '-infinity'), '9000-01-01');
+    -- In another cluster the snapshot says nothing, and the sealer itself finds what it has not sealed.
+    IF COALESCE(state.system_id = (SELECT system_identifier FROM pg_catalog.pg_control_system()), true) THEN
+      SELECT found.id INTO waiting FROM (
+        (SELECT event.id, event.xid FROM audit.event
+         WHERE event.xid = ANY (ARRAY(SELECT pg_catalog.pg_snapshot_xip(state.snap)))
+           AND NOT EXISTS (SELECT FROM audit.leaf WHERE leaf.event_id = event.id) LIMIT 1)
+        UNION ALL
+        (SELECT event.id, event.xid FROM audit.event
+         WHERE event.xid >= pg_catalog.pg_snapshot_xmax(state.snap) AND event.id >= state.sealed_before
+           AND NOT EXISTS (SELECT FROM audit.leaf WHERE leaf.event_id = event.id) ORDER BY event.xid LIMIT 1)
+      ) AS found ORDER BY found.xid LIMIT 1;
+    END IF;
+    -- Whoever owns the database can set what the sealer keeps. Whatever that says, the newest events of a minute ago are in a
+    -- signed checkpoint.
+    IF waiting IS NULL THEN
+      SELECT newest.id INTO waiting FROM (
+        SELECT event.id FROM audit.event
+        WHERE event.id < a_minute_ago ORDER BY event.id DESC LIMIT 20
+      ) AS newest WHERE (
+        SELECT leaf.idx < (SELECT checkpoint.size FROM audit.checkpoint AS checkpoint
+          WHERE checkpoint.log_id = leaf.log_id AND checkpoint.signatures IS NOT NULL ORDER BY checkpoint.size DESC LIMIT 1)
+        FROM audit.leaf AS leaf WHERE leaf.event_id = newest.id LIMIT 1) IS NOT TRUE ORDER BY newest.id LIMIT 1;
+    END IF;
+    -- Whatever is sealed, the log of the instance gets a checkpoint with it.
+    SELECT LEAST(newest.at, '9000-01-01') INTO sealed_at FROM audit.log AS log CROSS JOIN LATERAL (
+      SELECT checkpoint.at FROM audit.checkpoint AS checkpoint
+      WHERE checkpoint.log_id = log.id AND checkpoint.signatures IS NOT NULL ORDER BY checkpoint.size DESC LIMIT 1
+    ) AS newest WHERE log.workspace_id IS NULL ORDER BY log.epoch DESC LIMIT 1;
+    SELECT checkpoint.at INTO unsigned_since FROM audit.checkpoint AS checkpoint
+      WHERE checkpoint.signatures IS NULL ORDER BY checkpoint.at LIMIT 1;
+  EXCEPTION WHEN OTHERS THEN
+    is_unread := true;
+  END;
   RETURN NEXT;
 END
 """,

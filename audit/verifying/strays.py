@@ -26,8 +26,13 @@ def outside(connection: psycopg.Connection[Any], before: datetime, most: int) ->
 
 
 def waiting(connection: psycopg.Connection[Any], before: datetime) -> set[UUID]:
-    """Of the events from before that moment: which wait by the sealer's state, and the newest ones that nothing signed covers."""
-    ((first,),) = connection.execute("SELECT waiting FROM audit.sealing()").fetchall()
+    """Of the events from before that moment: which wait by the sealer's state, and the newest ones that nothing signed covers.
+
+    Raises `psycopg.Error`.
+    """
+    ((first, is_unread),) = connection.execute("SELECT waiting, is_unread FROM audit.sealing()").fetchall()
+    if is_unread:
+        raise psycopg.DatabaseError("audit.sealing() cannot read the tables of the log; the log of Postgres says why")
     by_state = {first} if first and uuid7_time(first) < before else set()
     newest = connection.execute(_NEWEST_OUTSIDE, [uuid7_floor(before)]).fetchall()
     return by_state | {event_id for (event_id,) in newest}

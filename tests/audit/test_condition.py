@@ -94,6 +94,31 @@ def test_without_a_sealer_it_says_so():
     assert "No sealer has been at work" in answer.json()["warnings"][0]
 
 
+@contextmanager
+def unreadable(table):
+    """As a page of it that a disk or somebody with the files of the database made so."""
+    with databases.admin() as owner:
+        owner.execute(f"ALTER TABLE {table} RENAME TO out_of_reach")
+    try:
+        yield
+    finally:
+        with databases.admin() as owner:
+            owner.execute(f"ALTER TABLE audit.out_of_reach RENAME TO {table.removeprefix('audit.')}")
+
+
+@pytest.mark.parametrize("table", ["audit.leaf", "audit.sealer", "audit.checkpoint"])
+def test_that_it_cannot_be_read_shows_and_is_told(table, settings):
+    tell(WORKSPACE)
+    sealing.seal()
+    with unreadable(table):
+        assert "cannot be read in the database" in condition().warnings[0]
+        with leading(settings):
+            Watch().look_at_sealing(database_now())
+    ((event, *_more),) = [told(Event.AUDIT_SEALING_STALLED)]
+    assert event.outcome == "failure"
+    assert condition().warnings == []
+
+
 def test_a_sealer_that_holds_its_lease_and_seals_nothing_shows_on_the_probe_and_on_pages(monkeypatch):
     house = factories.make_workspace()
     auditor = factories.make_member(house, roles={"auditor"})
