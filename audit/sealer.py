@@ -114,6 +114,8 @@ class Sealer:
                 logger.warning("sealing failed; trying again", exc_info=True)
                 self.close()
                 is_more = False
+            for courier in self.couriers:
+                courier.look()
             if not is_more:
                 stop.wait(PAUSE_SECONDS)
         self.close()

@@ -7,13 +7,14 @@ So a place that fails or hangs holds up neither writers nor the sealer nor anoth
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 
-from audit.anchors import AnchorFailed, Place, is_of_instance, text_of
+from audit.anchors import Anchor, AnchorFailed, Place, is_of_instance, readable, text_of
 from audit.notes import Checkpoint
 
 STATUS_SECONDS = 10
@@ -23,6 +24,10 @@ RARE_SECONDS = 60.0
 LOOK_SECONDS = 10.0
 AGAIN_SECONDS = 300.0
 """A place that is asked rarely and did not take something is asked again after so long."""
+LOOK_BACK_SECONDS = 60.0
+"""How often at most it is looked whether a place still keeps what it took."""
+HANGS_SECONDS = 120.0
+"""Longer than any place takes that answers at all: each has a time limit of its own."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +49,9 @@ class Courier:
     _noted_at: float = float("-inf")
     _size: int | None = None
     _due_at: float | None = None
+    _taken: dict[str, int] = field(default_factory=dict)
+    _looked_back_at: float = float("-inf")
+    _asked_at: float | None = None
 
     def offer(self, origin: str, note: str) -> None:
         """Let it be carried. Returns at once."""
@@ -83,20 +91,63 @@ class Courier:
             notes, self._waiting = self._waiting, {}
         if not notes:
             return True
+        self._asked_at = time.monotonic()
         try:
+            # Before it takes more, which would be there again.
+            lost = self._lost()
             self.place.carry(notes)
         except AnchorFailed as problem:
             return self._failed(notes, str(problem))
         except Exception:
             logger.exception("the place %s failed", self.place.name)
             return self._failed(notes, "it failed in a way that is not foreseen; see the log of the sealer")
+        finally:
+            self._asked_at = None
+        if lost:
+            logger.error("%s", lost)
+            self._note(lost, is_news=True)
         self._due_at = time.monotonic() + self.place.every_seconds
         for origin, note in notes.items():
+            self._taken[origin] = Checkpoint.parse(text_of(note)).size
             if is_of_instance(origin):
-                self._size = Checkpoint.parse(text_of(note)).size
+                self._size = self._taken[origin]
         if self._failing != "" or time.monotonic() - self._noted_at > STATUS_SECONDS:
             self._note("")
         return True
+
+    def look(self) -> None:
+        """Tell of a place that hangs, which it cannot do itself. Called by the sealer at each turn."""
+        asked_at = self._asked_at
+        if asked_at is None or time.monotonic() - asked_at < HANGS_SECONDS or self._failing == _HANGS:
+            return
+        logger.error("checkpoints are not kept by %s: %s", self.place.name, _HANGS)
+        self._note(_HANGS, is_news=True)
+
+    def _lost(self) -> str:
+        """What the place took and does not keep any more; empty when nothing is known to be lost."""
+        is_rare = self.place.every_seconds > RARE_SECONDS
+        if is_rare or time.monotonic() - self._looked_back_at < LOOK_BACK_SECONDS:
+            return ""
+        self._looked_back_at = time.monotonic()
+        kept = self._kept()
+        if kept is None:
+            return ""
+        lost = [
+            (origin, kept.get(origin, 0), size) for origin, size in self._taken.items() if kept.get(origin, 0) < size
+        ]
+        if not lost:
+            return ""
+        # Told once.
+        self._taken |= {origin: size for origin, size, _taken in lost}
+        origin, size, taken = lost[0]
+        return _LOST.format(where=self.place.where, origin=origin, kept=size, taken=taken)
+
+    def _kept(self) -> dict[str, int] | None:
+        """How much of each log the place keeps; None when it cannot say, which is told at a start and by a verification."""
+        for place in readable([self.place]):
+            with suppress(AnchorFailed):
+                return {origin: Checkpoint.parse(text_of(note)).size for origin, note in place.newest().items()}
+        return None
 
     def _failed(self, notes: dict[str, str], problem: str) -> bool:
         with self._lock:
@@ -122,12 +173,28 @@ class Courier:
         self._failing, self._noted_at = problem, time.monotonic()
 
 
+def lost_since(connection: psycopg.Connection[Any], place: Anchor, kept: Mapping[str, str]) -> str:
+    """What a place kept when its courier last noted it, and does not keep now; empty when nothing is known to be lost."""
+    found = connection.execute(_TAKEN, [place.name, place.where[:500]]).fetchone()
+    notes = [note for origin, note in kept.items() if is_of_instance(origin)]
+    size = max((Checkpoint.parse(text_of(note)).size for note in notes), default=0)
+    if found is None or size >= found[0]:
+        return ""
+    return _LOST.format(where=place.where, origin="the log of logs", kept=size, taken=found[0])
+
+
 def note_status(
     connection: psycopg.Connection[Any], subject: str, place: str = "", problem: str = "", size: int | None = None
 ) -> None:
     """Say in `audit.status` how something is doing. An empty problem is none."""
     connection.execute(_NOTE, {"subject": subject, "place": place[:500], "problem": problem[:2000], "size": size})
 
+
+_HANGS = "it does not answer"
+_LOST = (
+    "{where} keeps {origin} up to {kept} and had taken it up to {taken}: somebody took away what was kept there, or put something "
+    "older in its place. Find out who, before you believe what the database says of that time"
+)
 
 _NOTE = """
 INSERT INTO audit.status AS known (subject, place, problem, size)
@@ -140,3 +207,5 @@ ON CONFLICT (subject) DO UPDATE SET place = EXCLUDED.place, problem = EXCLUDED.p
 _LEFT = """
 SELECT extract(epoch FROM at - clock_timestamp()) + %s FROM audit.status WHERE subject = %s AND problem = ''
 """
+
+_TAKEN = "SELECT size FROM audit.status WHERE subject = %s AND place = %s AND size IS NOT NULL"

@@ -1,6 +1,8 @@
 """The place that is there by default: files in a directory that is not the database's."""
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -62,7 +64,7 @@ class DirectoryAnchor:
         for suffix in (_HOURLY, _OLDER, _RECENT):
             path = self._path(origin, suffix)
             if path.exists():
-                for line in path.read_bytes().splitlines():
+                for line in _read(path).splitlines():
                     if record := record_of(line):
                         yield record["note"]
 
@@ -97,17 +99,41 @@ class DirectoryAnchor:
 
 def _append(path: Path, record: Mapping[str, str]) -> None:
     is_new = not path.exists()
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    descriptor = _open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
         size = os.fstat(descriptor).st_size
         # A line that a crash cut off is closed first: it must not spoil this one.
         start = b"\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else b""
-        os.write(descriptor, start + orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+        line = start + orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+        if os.write(descriptor, line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
     if is_new:
         sync_directory(path.parent)
+
+
+def _open(path: Path, flags: int) -> int:
+    """A file of the anchor and nothing in its place: a link leads to a file of somebody else, a pipe keeps who opens it."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    return descriptor
+
+
+def _read(path: Path, last: int = 0) -> bytes:
+    """All of a file, or the last bytes of it."""
+    try:
+        with os.fdopen(_open(path, os.O_RDONLY), "rb") as file:
+            if last:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - last))
+            return file.read(last or -1)
+    except FileNotFoundError:
+        return b""
+    except OSError as problem:
+        raise AnchorFailed(f"{path} cannot be read: {problem.strerror or problem}") from problem
 
 
 def sync_directory(directory: Path) -> None:
@@ -121,14 +147,7 @@ def sync_directory(directory: Path) -> None:
 
 def _last_record(path: Path) -> dict[str, str] | None:
     """The last whole record of a file; a line that a crash cut off is passed over."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            lines: Sequence[bytes] = file.read().splitlines()
-    except FileNotFoundError:
-        return None
-    except OSError as problem:
-        raise AnchorFailed(f"{path} cannot be read: {problem.strerror or problem}") from problem
+    lines: Sequence[bytes] = _read(path, _TAIL_BYTES).splitlines()
     return next((record for line in reversed(lines) if (record := record_of(line))), None)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 
 from audit.anchors import Anchor, AnchorFailed, Place, readable
+from audit.anchors.couriers import lost_since
 from audit.epochs import Break
 from audit.notes import BadNote
 from audit.sealing import sql
@@ -32,7 +33,9 @@ def published(connection: psycopg.Connection[Any], places: Iterable[Place], tell
         if isinstance(kept, AnchorFailed):
             tell(place.name, place.where, str(kept))
             continue
-        if not kept and connection.execute(sql.ANY_PUBLISHED).fetchone():
+        if lost := lost_since(connection, place, kept):
+            tell(place.name, place.where, lost)
+        elif not kept and connection.execute(sql.ANY_PUBLISHED).fetchone():
             logger.warning(
                 "the anchor %s holds no checkpoint though some were published: it is new or was emptied", place.where
             )

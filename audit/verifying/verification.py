@@ -16,6 +16,7 @@ from uuid import UUID
 import psycopg
 
 from audit.anchors import Anchor, AnchorFailed, text_of
+from audit.anchors.couriers import lost_since
 from audit.epochs import Break, LogName, breaks, continued, first_event, followed, tree_over
 from audit.merkle import NotConsistent, folded, grown, range_root, subtrees
 from audit.notes import BadNote, Checkpoint, LogSigner, opened
@@ -286,7 +287,10 @@ class Verification:
         published: list[str] = []
         for anchor in self.anchors:
             try:
-                published += anchor.newest().values()
+                kept = anchor.newest()
+                published += kept.values()
+                if lost := lost_since(connection, anchor, kept):
+                    report.problems.append(lost)
                 if wanted.is_everything and not wanted.verified:
                     self._check_kept(connection, anchor, report)
             except AnchorFailed as problem:
