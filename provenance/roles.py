@@ -46,6 +46,14 @@ _NO_LARGE_OBJECTS = sql.SQL(
     "LOOP EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', function); END LOOP; "
     "END IF; END $$"
 )
+# By it `verify` and `reconcile` hold indexes against their tables. A superuser makes it, as above, and where it belongs to
+# nobody who runs; a server without Postgres's contrib modules has none, and those two say so.
+_CHECKS_OF_INDEXES = sql.SQL(
+    "DO $$ BEGIN IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) "
+    "AND EXISTS (SELECT FROM pg_catalog.pg_available_extensions WHERE name = 'amcheck') THEN "
+    "CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA pg_catalog; ALTER EXTENSION amcheck SET SCHEMA pg_catalog; "
+    "GRANT EXECUTE ON FUNCTION pg_catalog.bt_index_check(regclass, boolean) TO {}; END IF; END $$"
+).format(sql.SQL(", ").join(map(sql.Identifier, (OWNER, RUNTIME_ROLES["sealer"]))))
 _INSUFFICIENT_PRIVILEGE = psycopg.errors.InsufficientPrivilege
 
 
@@ -188,4 +196,5 @@ def _database_grants(database: str) -> list[sql.Composed | sql.SQL]:
         sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(runtime),
         *(sql.SQL("ALTER ROLE {} IN DATABASE {} RESET ALL").format(role, name) for role in roles),
         _NO_LARGE_OBJECTS,
+        _CHECKS_OF_INDEXES,
     ]

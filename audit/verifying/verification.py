@@ -118,7 +118,7 @@ class Verification:
     installation: str
     anchors: Sequence[Anchor] = ()
     jobs: int = 1
-    # Whether everything includes the indexes by which rows are found: that takes as long as all the rest.
+    # Whether everything includes the indexes by which rows are found.
     with_indexes: bool = False
     # Called with how many leaves are done, of how many.
     progress: Callable[[int, int], None] = lambda _done, _all: None

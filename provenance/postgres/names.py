@@ -66,12 +66,12 @@ _MADE_LAST = "SELECT xmin FROM pg_catalog.pg_database"
 # Rights on functions are an administrator's to give and take, which writes their rows anew. Not of those that are asked
 # whenever the walls or the log are looked at, and of none that may look past row security.
 _ASKED = """
-acldefault aclexplode bit_send bool_and clock_timestamp convert_from convert_to count current_setting encode format
-format_type has_any_column_privilege has_table_privilege hashtidextended jsonb_build_object lag left lower max md5 min now
+acldefault aclexplode bit_send clock_timestamp convert_from convert_to count current_setting encode format format_type
+has_any_column_privilege has_function_privilege has_table_privilege jsonb_build_object lag left lower max md5 min now
 octet_length pg_current_snapshot pg_current_xact_id pg_describe_object pg_get_constraintdef pg_get_expr
 pg_get_function_identity_arguments pg_get_function_result pg_get_indexdef pg_get_ruledef pg_get_triggerdef
-pg_snapshot_xip pg_snapshot_xmax regexp_replace row_number session_user set_config sha256 substr sum to_jsonb to_timestamp
-translate unnest
+pg_snapshot_xip pg_snapshot_xmax regexp_replace session_user set_config sha256 string_agg substr sum to_jsonb
+to_regclass to_regprocedure to_timestamp translate unnest
 """
 _CHANGED = f"""
 SELECT pg_describe_object(row.class, row.oid, 0) FROM unnest(%s::oid[], %s::oid[]) AS row (class, oid)

@@ -99,6 +99,8 @@ WAYS = {
     " CREATE EVENT TRIGGER et ON ddl_command_end EXECUTE FUNCTION evil.e()",
     "large objects": "GRANT EXECUTE ON FUNCTION lo_from_bytea(oid, bytea) TO PUBLIC",
     "large objects of one": "GRANT EXECUTE ON FUNCTION lo_from_bytea(oid, bytea) TO prov_worker",
+    "a look through any index": "GRANT EXECUTE ON FUNCTION bt_index_check(regclass, boolean) TO prov_worker",
+    "a look through all indexes": "GRANT EXECUTE ON FUNCTION bt_index_check(regclass, boolean) TO PUBLIC",
     "a system table": "GRANT SELECT ON pg_authid TO prov_worker",
     "what comes later": "ALTER DEFAULT PRIVILEGES FOR ROLE prov_owner IN SCHEMA public GRANT SELECT ON TABLES TO prov_worker",
 }

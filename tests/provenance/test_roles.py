@@ -6,7 +6,15 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from provenance.roles import LOGIN_ROLES, OWNER, RolesMissing, administrator_sql, ensure_roles, in_database
+from provenance.roles import (
+    LOGIN_ROLES,
+    OWNER,
+    RUNTIME_ROLES,
+    RolesMissing,
+    administrator_sql,
+    ensure_roles,
+    in_database,
+)
 from tests import databases
 
 DATABASE = f"roles_{os.getpid()}"
@@ -82,3 +90,10 @@ def test_the_sql_for_the_administrator_does_the_same(server):
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
         web.execute("CREATE TABLE public.mine (a int)")
+    assert [role for role in RUNTIME_ROLES if _may_look_through_indexes(role)] == ["sealer"]
+
+
+def _may_look_through_indexes(role):
+    with psycopg.connect(databases.role_url(role, DATABASE)) as connection:
+        asked = "SELECT has_function_privilege('bt_index_check(regclass, boolean)', 'EXECUTE')"
+        return connection.execute(asked).fetchall() == [(True,)]
