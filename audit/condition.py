@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from audit.anchors.couriers import WATCH
 from audit.hindrances import SENTENCES
 from provenance.actor import Actor
 from provenance.db import ask
@@ -16,6 +17,8 @@ from provenance.permissions import Permission
 
 NO_SEALER = timedelta(seconds=30)
 """Three leases: a change of hands takes one."""
+NO_WATCH = timedelta(minutes=1)
+"""Six looks: a worker that restarts takes some seconds."""
 STALLED = timedelta(minutes=1)
 """So long must nothing have been published, or must a checkpoint have waited for its signature."""
 WAITING = timedelta(minutes=5)
@@ -37,7 +40,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """The sealer, its places, the event that has waited longest, and what `audit.hindrance` says of calls."""
+    """The sealer, its places, the event that has waited longest, what `audit.hindrance` says of calls, and who watches."""
 
     now: datetime
     leased_until: datetime | None
@@ -48,6 +51,7 @@ class Condition:
     unsigned_since: datetime | None
     hindrance: str = ""
     is_unread: bool = False
+    watched_at: datetime | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -72,7 +76,10 @@ class Condition:
 
     @property
     def _hindrances(self) -> list[str]:
-        return [SENTENCES[self.hindrance]] if self.hindrance else []
+        found = [SENTENCES[self.hindrance]] if self.hindrance else []
+        if self.watched_at is not None and self.now - self.watched_at > NO_WATCH:
+            found.append(_NO_WATCH.format(since=_minute(self.watched_at)))
+        return found
 
     def _found(self, of_sealer: Callable[[Subject], str], of_place: Callable[[Subject], str]) -> list[str]:
         found = [of_sealer(self.sealer)] if self.sealer and self.sealer.problem else []
@@ -111,9 +118,19 @@ def condition() -> Condition:
     ]
     sealer = next((one for one in known if one.name == SEALER), None)
     # Until a sealer has worked here for the first time, its lease is at the beginning of time.
-    places = tuple(one for one in known if one.name != SEALER)
+    places = tuple(one for one in known if one.name not in {SEALER, WATCH})
+    watched_at = next((one.at for one in known if one.name == WATCH), None)
     return Condition(
-        now, leased_until if sealer else None, waiting, sealer, places, sealed_at, unsigned_since, hindrance, is_unread
+        now,
+        leased_until if sealer else None,
+        waiting,
+        sealer,
+        places,
+        sealed_at,
+        unsigned_since,
+        hindrance,
+        is_unread,
+        watched_at,
     )
 
 
@@ -140,6 +157,10 @@ def _not_kept(subject: str, problem: str) -> str:
     return f"The log's checkpoints are not kept by {subject}: {problem}."
 
 
+_NO_WATCH = (
+    "No worker has looked after the log since {since}: runs, deadlines, streams and alarms wait for one. Start it, or find out in "
+    "its log why it ends."
+)
 _LOG_SAYS_WHY = "the sealer's log says why."
 
 

@@ -27,7 +27,7 @@ from django.conf import settings
 from psycopg import IsolationLevel
 
 from audit.anchors import Place
-from audit.anchors.couriers import Courier, note_status
+from audit.anchors.couriers import WATCH, Courier, note_status
 from audit.anchors.places import places_from_settings
 from audit.clocks import CLOCK_TOLERANCE
 from audit.envelope import EventContext, storing
@@ -271,7 +271,7 @@ class Sealer:
         self._refusal = ""
         connection = self._open()
         note_status(connection, SUBJECT)
-        connection.execute(sql.FORGET_STATUS, {"known": [SUBJECT, *(place.name for place in self.places)]})
+        connection.execute(sql.FORGET_STATUS, {"known": [SUBJECT, WATCH, *(place.name for place in self.places)]})
 
     # --- Growing the logs ------------------------------------------------------------------------------------------
 

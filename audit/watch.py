@@ -15,6 +15,7 @@ from audit.envelope import Outcome
 from audit.services import Target, record
 from audit.taxonomy import Event
 from provenance.actor import Actor
+from provenance.db import ask
 from provenance.readiness import look
 
 GUARDS_EVERY = timedelta(hours=1)
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class Watch:
-    """Called at every sweep; looks when it is time."""
+    """Called at every sweep; looks when it is time, and leaves that it looked where pages and probes see it."""
 
     def __init__(self) -> None:
         self._guards_at: datetime | None = None
@@ -40,6 +41,7 @@ class Watch:
         if _is_due(self._sealing_at, now, SEALING_EVERY):
             self._sealing_at = now
             self.look_at_sealing(now)
+            ask("SELECT audit.watched()")
         if _is_due(self._guards_at, now, GUARDS_EVERY):
             self.look_at_guards(now)
             # Only now: what could not be looked at is looked at again at the next sweep.

@@ -28,6 +28,8 @@ LOOK_BACK_SECONDS = 60.0
 """How often at most it is looked whether a place still keeps what it took."""
 HANGS_SECONDS = 120.0
 """Longer than any place takes that answers at all: each has a time limit of its own."""
+WATCH = "watch"
+"""What `audit.status` calls the worker that watches over the log; no place has that name."""
 
 logger = logging.getLogger(__name__)
 

@@ -103,6 +103,20 @@ END
 """,
 )
 
+WATCHED = Function(
+    name="watched",
+    definer=True,
+    returns="void",
+    execute_by=("worker",),
+    source="""
+BEGIN
+  -- By the worker that leads, at each look: who sees this grow old knows that nobody looks any more.
+  INSERT INTO audit.status (subject, place, problem) VALUES ('watch', '', '')
+    ON CONFLICT (subject) DO UPDATE SET at = pg_catalog.clock_timestamp();
+END
+""",
+)
+
 SEALING = Function(
     name="sealing",
     returns="TABLE (leased_until timestamptz, waiting uuid, sealed_at timestamptz, unsigned_since timestamptz, is_unread boolean)",
@@ -235,7 +249,18 @@ END
 """,
 )
 
-FUNCTIONS = (POSITIONS, LEAVES, TILES, NOTED, SEALING, ONLY_SIGN, DETAIL_COMMITMENTS, TOLD_FACTS, STRAY_DETAILS)
+FUNCTIONS = (
+    POSITIONS,
+    LEAVES,
+    TILES,
+    NOTED,
+    WATCHED,
+    SEALING,
+    ONLY_SIGN,
+    DETAIL_COMMITMENTS,
+    TOLD_FACTS,
+    STRAY_DETAILS,
+)
 
 TABLES = """
 CREATE TABLE audit.log (

@@ -94,6 +94,27 @@ def test_without_a_sealer_it_says_so():
     assert "No sealer has been at work" in answer.json()["warnings"][0]
 
 
+def test_that_no_worker_watches_any_more_shows(settings):
+    """Nobody else tells that sealing stopped or a wall is down, and a worker that ended tells nothing."""
+    tell(WORKSPACE)
+    sealing.seal()
+    assert condition().warnings == [], "before the first worker nothing is wrong"
+    with leading(settings):
+        Watch()(database_now())
+    sealing.seal()
+    assert condition().warnings == []
+    sealing.rows("UPDATE audit.status SET at = at - interval '2 minutes' WHERE subject = 'watch' RETURNING 1")
+    assert "No worker has looked after the log since" in condition().warnings[0]
+    answer = Client().get("/readyz").json()
+    assert (answer["status"], answer["warnings"]) == ("degraded", condition().brief)
+    with sealing.sealer() as another:
+        another.lead()
+    assert condition().warnings, "a sealer that starts forgets nothing of it"
+    with leading(settings):
+        Watch()(database_now())
+    assert condition().warnings == []
+
+
 @contextmanager
 def unreadable(table):
     """As a page of it that a disk or somebody with the files of the database made so."""
