@@ -135,6 +135,10 @@ class BundleWriter:
             seen, notes = 0, self._notes(start, end)
             for row in self._rows(start, end):
                 seen += 1
+                if row.startswith(b"damaged"):
+                    raise DamagedLog.by(
+                        f"Entry {start + seen - 1} of {self.log.origin} has no hash, or its event no text or signature"
+                    )
                 if row.startswith(b"{"):
                     write(row)
                     written.events += 1
@@ -346,7 +350,8 @@ _COLUMNS_AGREE = """
 # OFFSET 0: sorted first and written then, so that the server makes the next lines while these are packed.
 _EVENTS = """
 COPY (
-  SELECT CASE
+  SELECT COALESCE(CASE
+    WHEN octet_length(event.hash) <> 32 THEN NULL
     WHEN event.id IS NULL THEN 'missing ' || encode(event.hash, 'hex') || ' ' || COALESCE(event.event_id::text, '')
     WHEN event.is_left_out THEN 'filtered ' || encode(event.hash, 'hex') || ' '
     ELSE '{{"idx":' || event.idx || ',"kid":' || to_json(event.kid) || ',"mac":"' || encode(event.mac, 'hex')
@@ -356,7 +361,7 @@ COPY (
         'object.rev', event.rev, 'object.op', event.op, 'changed', event.changed, 'action', event.action, 'actor.id', event.actor_id,
         'actor.type', event.actor_type, 'outcome', event.outcome, 'risk', event.risk, 'context.run_id', event.run_id) END
       || '}}'
-    END
+    END, 'damaged')
   FROM (
     SELECT leaf.idx, leaf.hash, leaf.event_id, {left_out} AS is_left_out, event.* FROM audit.leaves(%s, %s, %s) AS leaf
     LEFT JOIN audit.event AS event ON event.id = leaf.event_id AND event.id >= %s AND event.id <= %s

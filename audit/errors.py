@@ -23,7 +23,7 @@ class NeedsSecondPerson(Conflict):
     code = "needs_second_person"
 
 
-class DamagedLog(Conflict):
+class DamagedLog(Conflict, LookupError):
     """What stands in the tables of the log is not what was sealed. Run `./manage.py fsck` on the host."""
 
     code = "damaged_log"

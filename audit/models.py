@@ -1,6 +1,7 @@
 """The log as the ORM reads it. The tables are made by the migration's own SQL and written by `record()` alone."""
 
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -48,6 +49,13 @@ class AuditEvent(models.Model):
     def __str__(self) -> str:
         return f"{self.action} {self.public_id}"
 
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any], **more: Any) -> Self:
+        """A stored event. Whoever owns the table can take NOT NULL away: what is not there is empty, and its proof says so."""
+        found = zip(field_names, values, strict=True)
+        whole = [_EMPTY.get(name) if value is None else value for name, value in found]
+        return super().from_db(db, field_names, whole, **more)
+
     @property
     def public_id(self) -> str:
         """The id outside of the database, `evt_…`."""
@@ -74,6 +82,15 @@ class AuditEvent(models.Model):
         """What the taxonomy says about this type of event; empty for a type that this version does not know."""
         known = Event.named(self.action)
         return known.sentence if known else ""
+
+
+_EMPTY: Mapping[str, Any] = {
+    "changed": (),
+    "mac": b"",
+    **dict.fromkeys(
+        ("object_type", "object_id", "op", "action", "actor_id", "actor_type", "outcome", "risk", "kid", "body"), ""
+    ),
+}
 
 
 class AuditDetail(models.Model):

@@ -69,7 +69,7 @@ def event_named(actor: Actor, text: str) -> str | None:
         tree, index = django_tree(), int(text)
         logs = tree.logs(actor.workspace_id)
         found = tree.entry_ids(logs[-1].id, index, index + 1) if logs else []
-        return public_id("evt", found[0]) if found else None
+        return public_id("evt", found[0]) if found and found[0] else None
     try:
         event_id = parse_public_id("evt", text)
     except NotFound:
@@ -131,7 +131,7 @@ def _proof_text(tree: Tree, event_id: UUID, steps: Sequence[Step]) -> str:
         return ""
     try:
         return event_proof(tree, event_id)
-    except (NotYetSealed, LookupError, DamagedLog):
+    except (NotYetSealed, DamagedLog):
         return ""
 
 

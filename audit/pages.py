@@ -9,7 +9,7 @@ from django.contrib import messages
 from django.http import FileResponse, HttpResponse, HttpResponseNotModified, QueryDict
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from audit import background, exports, labels, names, narrative, one_event, saved_views, selectors
@@ -357,7 +357,10 @@ def _object_address(detail: EventDetail, workspace: str) -> str:
 
 
 def _timeline_address(kind: str, actor_id: str, workspace: str) -> str:
-    """Everything that a member or an agent did; "" for the platform itself."""
+    """Everything that a member or an agent did; "" for the platform itself, and for an id that no address can hold."""
     if kind not in {ActorKind.USER, ActorKind.AGENT}:
         return ""
-    return f"{reverse('audit:timeline', args=[workspace, kind, actor_id])}"
+    try:
+        return reverse("audit:timeline", args=[workspace, kind, actor_id])
+    except NoReverseMatch:
+        return ""

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import orjson
 
+from audit.errors import DamagedLog
 from audit.judging import event_entry
 from audit.merkle import check_consistency, consistency_proof, leaf_hash, range_proof
 from audit.notes import Checkpoint
@@ -44,10 +45,15 @@ def event_proof(tree: Tree, event_id: UUID) -> str:
     """
     position = tree.position(event_id)
     sealed_in = position.sealed_in if position else None
-    rows = tree.execute("SELECT kid, mac, body FROM audit.event WHERE id = %s", [event_id])
+    rows = tree.execute(
+        "SELECT kid, COALESCE(mac, ''), COALESCE(body, '') FROM audit.event WHERE id = %s",
+        [event_id],
+    )
     if position is None or sealed_in is None or not rows:
         raise NotYetSealed
     ((kid, mac, body),) = rows
+    if not mac or not body:
+        raise DamagedLog.by("This event has no text or no signature")
     leaf = leaf_hash(event_entry(body.encode(), bytes(mac))).hex()
     line = {"idx": position.index, "kid": kid, "mac": bytes(mac).hex(), "leaf": leaf[:8], "body": body}
     extra = orjson.dumps(line)

@@ -38,10 +38,7 @@ class PublishedLog:
         first = number * TILE_WIDTH
         if height > HIGHEST_LEVEL or first + width > self.checkpoint.checkpoint.size >> TILE_HEIGHT * height:
             raise NotFound("The checkpoint of this log holds no such tile.")
-        try:
-            return self.tree.tile(self.log.id, height, number, width)
-        except LookupError as error:
-            raise DamagedLog.by(str(error).capitalize()) from error
+        return self.tree.tile(self.log.id, height, number, width)
 
     def entries(self, place: str) -> bytes:
         """`tile/entries/<N>[.p/<W>]`: each entry with its length before it, in two bytes. Raises `NotFound`."""
@@ -50,6 +47,8 @@ class PublishedLog:
         if first + width > self.checkpoint.checkpoint.size:
             raise NotFound("The checkpoint of this log holds no such entries.")
         ids = self.tree.entry_ids(self.log.id, first, first + width)
+        if len(ids) != width:
+            raise DamagedLog.by(f"Leaves between {first} and {first + width} of {self.log.origin} are missing")
         events = AuditEvent.objects.for_actor(self.actor).filter(pk__in=ids).in_bulk()
         bundle = []
         for index, event_id in enumerate(ids, start=first):

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from audit.errors import DamagedLog
-from audit.merkle import inclusion_proof, tree_root
+from audit.merkle import HASH_BYTES, inclusion_proof, tree_root
 from audit.notes import BadNote, Checkpoint, signature_lines, signed_note
 from audit.sealing.growth import TILE_HEIGHT, TILE_WIDTH, hashes_of
 
@@ -76,7 +76,7 @@ class Tree:
     def logs(self, workspace_id: UUID | None) -> list[StoredLog]:
         """The log of a workspace (None: of the instance), every epoch, oldest first."""
         rows = self.execute(
-            "SELECT id, workspace_id, origin, epoch FROM audit.log WHERE workspace_id IS NOT DISTINCT FROM %s ORDER BY epoch",
+            "SELECT id, workspace_id, COALESCE(origin, ''), epoch FROM audit.log WHERE workspace_id IS NOT DISTINCT FROM %s ORDER BY epoch",
             [workspace_id],
         )
         return [StoredLog(*row) for row in rows]
@@ -117,9 +117,9 @@ class Tree:
         return found.checkpoint.size if found else None
 
     def positions(self, event_ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
-        """Event -> its log and its index in it; events that are not sealed are left out."""
+        """Event -> its log and its index in it; events that are not sealed are left out, as are those at no index."""
         rows = self.execute("SELECT event_id, log_id, idx FROM audit.positions(%s)", [list(event_ids)])
-        return {event_id: (log_id, index) for event_id, log_id, index in rows}
+        return {event_id: (log_id, index) for event_id, log_id, index in rows if 0 <= index < _MOST_LEAVES}
 
     def position(self, event_id: UUID) -> Position | None:
         """Where one event stands; None when the sealer has not come to it."""
@@ -128,7 +128,9 @@ class Tree:
 
     def leaves(self, log_id: int, first: int, end: int) -> list[bytes]:
         """The leaf hashes from `first` up to `end`."""
-        rows = self.execute("SELECT hash FROM audit.leaves(%s, %s, %s) ORDER BY idx", [log_id, first, end])
+        rows = self.execute(
+            "SELECT COALESCE(hash, '') FROM audit.leaves(%s, %s, %s) ORDER BY idx", [log_id, first, end]
+        )
         return [bytes(value) for (value,) in rows]
 
     def tile(self, log_id: int, level: int, number: int, width: int) -> bytes:
@@ -166,7 +168,10 @@ class Tree:
             data = self._tile(log_id, height, number)
             return hashes_of(data)[first % TILE_WIDTH : (end - 1) % TILE_WIDTH + 1]
         if height == 0:
-            return self.leaves(log_id, first, end)
+            found = self.leaves(log_id, first, end)
+            if [len(value) for value in found] != [HASH_BYTES] * (end - first):
+                raise DamagedLog.by(f"Leaves between {first} and {end} of log {log_id} are missing or damaged")
+            return found
         # An unfinished tile is stored nowhere: its hashes are the roots of the full ones below.
         return [tree_root(hashes_of(self._tile(log_id, height - 1, below))) for below in range(first, end)]
 
@@ -174,12 +179,14 @@ class Tree:
         key = (log_id, height, number)
         if key not in self._tiles:
             self._fetch(log_id, height, [number])
-        if key not in self._tiles:
-            raise LookupError(f"tile {height}/{number} of log {log_id} is missing")
+        if len(self._tiles.get(key, b"")) != TILE_WIDTH * HASH_BYTES:
+            raise DamagedLog.by(f"Tile {height}/{number} of log {log_id} is missing or damaged")
         return self._tiles[key]
 
     def _fetch(self, log_id: int, height: int, numbers: Sequence[int]) -> None:
-        rows = self.execute("SELECT n, data FROM audit.tiles(%s, %s, %s)", [log_id, height, list(numbers)])
+        rows = self.execute(
+            "SELECT n, COALESCE(data, '') FROM audit.tiles(%s, %s, %s)", [log_id, height, list(numbers)]
+        )
         self._tiles |= {(log_id, height, number): bytes(data) for number, data in rows}
 
     def _checkpoint(self, condition: str, parameters: Sequence[Any]) -> SignedCheckpoint | None:
@@ -188,27 +195,31 @@ class Tree:
         return None
 
 
-def _read(log_id: int, size: int, note: str, *rest: Any) -> SignedCheckpoint:
-    """A stored checkpoint. Raises `DamagedLog` for one that is none, or of another size than it is found by."""
+def _read(log_id: int, origin: str, size: int, note: str, *rest: Any) -> SignedCheckpoint:
+    """A stored checkpoint. Raises `DamagedLog` for one that is none, or of another log or size than it is found by."""
     try:
         found = Checkpoint.parse(note)
     except BadNote as error:
         raise DamagedLog.by(f"What is stored as checkpoint {size} is none: {error}") from error
-    if found.size != size or size < 1:
-        raise DamagedLog.by(f"What is stored as checkpoint {size} is one of {found.size} entries")
+    if (found.origin, found.size) != (origin, size) or size < 1:
+        raise DamagedLog.by(
+            f"What is stored as checkpoint {size} of {origin} is checkpoint {found.size} of {found.origin[:_SHOWN]}"
+        )
     return SignedCheckpoint(log_id, found, *rest)
 
 
+_SHOWN = 200  # characters
+_MOST_LEAVES = 1 << 62
 # Whoever owns the table can take NOT NULL away.
 _STORED = """
-size, COALESCE(note, ''), signatures, COALESCE(cosignatures, ''), COALESCE(at, '-infinity'), instance_idx
+COALESCE((SELECT origin FROM audit.log WHERE id = log_id), ''), size, COALESCE(note, ''), signatures, COALESCE(cosignatures, ''), COALESCE(at, '-infinity'), instance_idx
 """
 _CHECKPOINT = f"SELECT log_id, {_STORED} FROM audit.checkpoint WHERE signatures IS NOT NULL AND"  # noqa: S608  composed of constants
 _CHECKPOINTS_OVER = f"""
-SELECT wanted.log_id, wanted.idx, {_STORED}
-FROM unnest(%s::bigint[], %s::bigint[]) AS wanted (log_id, idx) CROSS JOIN LATERAL (
+SELECT log_id, wanted.idx, {_STORED}
+FROM unnest(%s::bigint[], %s::bigint[]) AS wanted (log, idx) CROSS JOIN LATERAL (
   SELECT * FROM audit.checkpoint AS checkpoint
-  WHERE checkpoint.log_id = wanted.log_id AND checkpoint.size > wanted.idx AND checkpoint.signatures IS NOT NULL
+  WHERE checkpoint.log_id = wanted.log AND checkpoint.size > wanted.idx AND checkpoint.signatures IS NOT NULL
   ORDER BY checkpoint.size LIMIT 1
 ) AS sealed
 """  # noqa: S608  composed of constants

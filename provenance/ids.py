@@ -82,9 +82,9 @@ def is_short_id(text: str) -> bool:
     return bool(_SHORT.fullmatch(text))
 
 
-def as_uuid(text: str) -> UUID | None:
-    """The UUID that a text is, in any of its spellings; None for a text that is none."""
+def as_uuid(text: object) -> UUID | None:
+    """The UUID that a text is, in any of its spellings; None for what is none."""
     try:
-        return UUID(text)
+        return UUID(text) if isinstance(text, str) else None
     except ValueError:
         return None

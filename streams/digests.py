@@ -1,7 +1,7 @@
 """Sending digests: each period of each digest once, by whoever claims it."""
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,12 +15,13 @@ from audit.services import Target, record
 from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.db import database_now, enter
-from provenance.ids import uuid7, uuid7_floor
+from provenance.ids import uuid7, uuid7_floor, uuid7_time
 from provenance.risk import Risk
 from streams import courier
 from streams.letters import NOTABLE, NOTABLE_CALLS_FROM, Letter, Line, Reviewed
 from streams.models import LONGEST_ERROR, Digest, DigestSend
 from streams.periods import Period, periods
+from streams.records import UNREADABLE
 from workflows.models import Run
 from workspaces.models import Workspace
 
@@ -107,7 +108,10 @@ def _letter(workspace_id: UUID, digest_id: UUID, period: Period) -> Letter | Non
             title=digest.title,
             period=period,
             risk=digest.risk,
-            counts=dict(events.values_list("action").annotate(count=Count("pk")).order_by()),
+            counts={
+                action or UNREADABLE: count
+                for action, count in events.values_list("action").annotate(count=Count("pk")).order_by()
+            },
             notable=_lines(workspace_id, notable, console),
             notable_count=notable.count(),
             review=_review(workspace_id, period) if digest.review else None,
@@ -134,7 +138,7 @@ def _lines(workspace_id: UUID, notable: QuerySet[AuditEvent], console: str) -> l
     rows = [EventRow(event, details[event.pk].facts if event.pk in details else {}) for event in events]
     return [
         Line(
-            at=datetime.fromtimestamp((row.event.pk.int >> 80) / 1000, UTC),
+            at=uuid7_time(row.event.pk),
             action=row.event.action,
             risk=row.event.risk,
             actor=row.actor_name,

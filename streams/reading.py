@@ -18,7 +18,8 @@ LARGEST_BATCH_BYTES = 3 * 2**20
 
 # Leaves whose event is gone (its month was detached after years) stay in the log and give no record.
 SEALED = """
-SELECT leaf.idx, leaf.hash, event.id, event.kid, event.mac, event.body, detail.body
+SELECT leaf.idx, COALESCE(leaf.hash, ''), event.id, COALESCE(event.kid, ''), COALESCE(event.mac, ''), COALESCE(event.body, ''),
+       detail.body
   FROM audit.leaves(%s, %s, %s) AS leaf
   JOIN audit.event AS event ON event.id = leaf.event_id
   LEFT JOIN audit.detail AS detail ON %s AND detail.event_id = leaf.event_id

@@ -16,7 +16,7 @@ from uuid import UUID
 from audit.judging import signed_body
 from audit.taxonomy import Event
 from provenance.canonical import canonical_json
-from provenance.ids import public_id
+from provenance.ids import public_id, uuid7_time
 from provenance.risk import Risk
 
 UNREADABLE = "audit.unreadable"
@@ -68,7 +68,7 @@ class Entry:
         try:
             return datetime.fromisoformat(self.text("at")).astimezone(UTC)
         except (ValueError, OverflowError):
-            return datetime.fromtimestamp((self.event_id.int >> 80) / 1000, UTC)
+            return uuid7_time(self.event_id)
 
     @property
     def outcome(self) -> str:

@@ -21,6 +21,7 @@ from provenance.actor import Actor
 from provenance.api import TooLarge
 from provenance.db import scope, whole
 from provenance.errors import InternalError, Invalid, NotFound, PermissionDenied, ProvenanceError, Unavailable
+from provenance.postgres.refusals import EventNotAccepted
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +65,12 @@ def translated(error: Exception) -> ProvenanceError:
     for kind, make in _TRANSLATIONS:
         if isinstance(error, kind):
             return make()
+    if isinstance(error, EventNotAccepted):
+        log.error("door.event_not_accepted", exc_info=error)
+        return Unavailable(
+            "The audit log accepts no event from this process, so nothing is done here. Its operator finds out why: /readyz, "
+            "and the log of the process under the id of this request."
+        )
     if isinstance(error, OperationalError | InterfaceError):
         log.error("door.database_unavailable", exc_info=error)
         return Unavailable("The database does not answer. Nothing was changed; try again.")

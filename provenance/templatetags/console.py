@@ -91,8 +91,9 @@ def icon(name: str, classes: str = "") -> SafeString:
 
 @register.simple_tag
 def risk_chip(level: str) -> SafeString:
-    """The risk as bars and as a word."""
-    severity = Risk(level).severity
+    """The risk as bars and as a word. One that is none counts as the worst: a row may hold anything."""
+    known = Risk(level) if level in set(Risk) else Risk.CRITICAL
+    severity = known.severity
     bars = format_html_join(
         "",
         '<rect x="{}" y="{}" width="2.4" height="{}" rx=".6"{}/>',
@@ -108,9 +109,9 @@ def risk_chip(level: str) -> SafeString:
     )
     return format_html(
         '<span class="risk {}"><svg viewBox="0 0 14 12" aria-hidden="true">{}</svg>{}<span class="sr"> risk</span></span>',
-        level,
+        known.value,
         bars,
-        str(level).capitalize(),
+        str(level).capitalize() or "Unknown",
     )
 
 

@@ -48,15 +48,15 @@ def _keys_stay():
 
 
 @contextmanager
-def _without_not_null(column: str) -> Iterator[None]:
+def _without_not_null(column: str, of: str = "checkpoint") -> Iterator[None]:
     """Whoever owns a table can take NOT NULL away."""
     with databases.admin() as owner:
-        owner.execute(f"ALTER TABLE audit.checkpoint ALTER {column} DROP NOT NULL")
+        owner.execute(f"ALTER TABLE audit.{of} ALTER {column} DROP NOT NULL")
         try:
             yield
         finally:
-            sealing.tamper("DELETE FROM audit.checkpoint")
-            owner.execute(f"ALTER TABLE audit.checkpoint ALTER {column} SET NOT NULL")
+            sealing.tamper(f"DELETE FROM audit.{of}")
+            owner.execute(f"ALTER TABLE audit.{of} ALTER {column} SET NOT NULL")
 
 
 @pytest.fixture
@@ -104,6 +104,26 @@ def test_a_checkpoint_without_cosignatures_and_time_is_one_all_the_same(read):
     with _without_not_null("cosignatures"), _without_not_null("at"):
         sealing.tamper("UPDATE audit.checkpoint SET cosignatures = NULL, at = NULL")
         assert refused(read()) == set()
+
+
+DAMAGES = {
+    "a log without a name": ("log", "origin", "UPDATE audit.log SET origin = NULL"),
+    "a checkpoint of another log": (
+        "log",
+        "origin",
+        "UPDATE audit.checkpoint SET note = replace(note, split_part(note, E'\n', 1), 'log.other')",
+    ),
+    "a leaf without a hash": ("leaf", "hash", "UPDATE audit.leaf SET hash = NULL WHERE idx = 1"),
+    "no leaf": ("leaf", "hash", "DELETE FROM audit.leaf WHERE idx = 1"),
+}
+
+
+@pytest.mark.parametrize(("table", "column", "damage"), DAMAGES.values(), ids=list(DAMAGES))
+def test_nothing_is_handed_out_of_a_log_that_is_not_whole(read, table, column, damage):
+    with _without_not_null(column, of=table):
+        sealing.tamper(damage)
+        found = refused(read())
+    assert found >= {"tile", "proof", "export", "evidence"}
 
 
 @pytest.mark.usefixtures("_keys_stay")
