@@ -401,7 +401,7 @@ def _event(row: EventRow) -> dict[str, Any]:
     return {
         "event_id": event.public_id,
         "event_type": event.action,
-        "event_version": body.get("v") or 0,
+        "event_version": version if isinstance(version := body.get("v"), int) else 0,
         "occurred_at": timestamp(row.at),
         "log_index": row.log_index,
         "workspace": str(event.workspace_id),

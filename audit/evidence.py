@@ -20,6 +20,7 @@ from typing import IO, Any
 import yaml
 
 from audit.exports import export_bundle
+from audit.judging import signed_body
 from audit.selectors import EventFilters
 from audit.taxonomy import Event
 from provenance.actor import Actor
@@ -146,10 +147,12 @@ def supported(wanted: Framework, bundle: IO[bytes]) -> list[Support]:
     samples: dict[str, list[str]] = defaultdict(list)
     with zipfile.ZipFile(bundle) as zipped, zipped.open("events.jsonl") as lines:
         for line in lines:
-            body = json.loads(json.loads(line)["body"])
-            counts[body["action"]] += 1
-            if len(samples[body["action"]]) < MOST_SAMPLES:
-                samples[body["action"]].append(body["id"])
+            # A text that is none of an event supports nothing; the verifier says so of it.
+            body = signed_body(json.loads(line)["body"])
+            action, event_id = body.get("action"), body.get("id")
+            if isinstance(action, str) and isinstance(event_id, str):
+                counts[action] += 1
+                samples[action] += [event_id][: MOST_SAMPLES - len(samples[action])]
     return [_support(control, counts, samples) for control in wanted.controls]
 
 

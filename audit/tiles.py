@@ -18,6 +18,7 @@ from provenance.errors import NotFound
 from provenance.permissions import Permission
 
 HIGHEST_LEVEL = 63
+_LARGEST_ENTRY = 0xFFFF  # its length is told in two bytes
 _PLACE = re.compile(r"((?:x[0-9]{3}/)*)([0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 _LEVEL = re.compile(r"0|[1-9][0-9]?")
 
@@ -56,6 +57,8 @@ class PublishedLog:
             if event is None:
                 raise NotFound(f"The event at {index} is not kept any more; its hash stands in the tile.")
             entry = event_entry(event.body.encode(), bytes(event.mac))
+            if len(entry) > _LARGEST_ENTRY:
+                raise DamagedLog.by(f"The event at {index} of {self.log.origin} is larger than any that was sealed")
             bundle.append(struct.pack(">H", len(entry)) + entry)
         return b"".join(bundle)
 

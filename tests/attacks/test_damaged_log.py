@@ -1,10 +1,18 @@
 """A superuser puts anything into the tables that the log is read by: whoever reads it is told what is damaged, and gets nothing."""
 
+import io
+import json
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from audit.evidence import evidence_pack
+from audit.selectors import EventFilters
+from audit.services import Target, record
+from audit.taxonomy import Event
+from provenance.db import enter
 from tests import databases, factories
 from tests.attacks.reading import ReadLog
 from tests.audit import sealing
@@ -124,6 +132,42 @@ def test_nothing_is_handed_out_of_a_log_that_is_not_whole(read, table, column, d
         sealing.tamper(damage)
         found = refused(read())
     assert found >= {"tile", "proof", "export", "evidence"}
+
+
+@pytest.fixture
+def told(workspace, admin):
+    """An event that no row is held against."""
+    with enter(workspace.pk):
+        return record(actor=admin, event=Event.RUN_FAILED, target=Target("run", "1"))
+
+
+@pytest.mark.parametrize(
+    "body", ["", "gärbage", "[]", '{"action": 5}', '{"v": []}', '{"action": "run.failed", "id": []}']
+)
+def test_a_text_that_is_none_of_an_event_supports_no_control(workspace, auditor, told, read, body):
+    sealing.tamper("UPDATE audit.event SET body = %s WHERE id = %s", body, told.id)
+    assert not refused(read()) & {"export", "evidence"}
+    pack = io.BytesIO()
+    with enter(workspace.pk):
+        controls = evidence_pack(actor=auditor, framework_id="soc2", times=EventFilters(), out=pack)
+    assert not any("run.failed" in control.by_type for control in controls)
+    with zipfile.ZipFile(pack) as opened:
+        assert json.loads(opened.read("report.json"))["verdict"] == "failed"
+
+
+def test_an_event_that_is_larger_than_any_that_was_sealed_is_no_entry(told, read):
+    with databases.admin() as owner:
+        ((check,),) = sealing.rows(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'event_body_check'"
+            " AND conrelid = 'audit.event'::regclass"
+        )
+        owner.execute("ALTER TABLE audit.event DROP CONSTRAINT event_body_check")
+        try:
+            sealing.tamper("UPDATE audit.event SET body = repeat('x', 70000) WHERE id = %s", told.id)
+            assert refused(read()) == {"entries"}
+        finally:
+            sealing.tamper("DELETE FROM audit.event WHERE id = %s", told.id)
+            owner.execute(f"ALTER TABLE audit.event ADD CONSTRAINT event_body_check {check}")
 
 
 @pytest.mark.usefixtures("_keys_stay")
