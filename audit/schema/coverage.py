@@ -40,54 +40,36 @@ END
 """,
 )
 
-_TELLS_IT = """event.xid = pg_catalog.pg_current_xact_id() AND event.object_id = wanted_id AND event.rev = wanted_rev
-    AND event.object_type = wanted_type AND event.op = wanted_op AND event.action = ANY (allowed)
+_TELLS_IT = """event.xid = pg_catalog.pg_current_xact_id() AND event.object_id = NEW.id::text
+    AND event.rev = NEW.audit_rev AND event.object_type = TG_ARGV[0] AND event.op = pg_catalog.lower(TG_OP)
+    AND event.action = ANY (pg_catalog.string_to_array(TG_ARGV[1], ','))
     AND event.workspace_id IS NOT DISTINCT FROM wanted_workspace
     AND (wanted_run IS NULL OR event.run_id = wanted_run)
-    AND (wanted_op <> 'update' OR after ?& event.changed AND before - event.changed = after - event.changed)"""
+    -- What the event does not name must be as it was, and what it names must be a column. New columns are covered without
+    -- a new guard.
+    AND (TG_OP <> 'UPDATE' OR pg_catalog.to_jsonb(NEW) ?& event.changed
+         AND pg_catalog.to_jsonb(OLD) - (event.changed || 'audit_rev'::text)
+             = pg_catalog.to_jsonb(NEW) - (event.changed || 'audit_rev'::text))"""
 _COVERAGE_SOURCE = f"""
 DECLARE
   -- Arguments: type of object, the events that may cover a change, 'workspace' or 'instance', and 'run' for a table
   -- whose ids are unique only within their run.
-  wanted_type constant text := TG_ARGV[0];
-  allowed constant text[] := pg_catalog.string_to_array(TG_ARGV[1], ',');
-  wanted_op constant text := pg_catalog.lower(TG_OP);
-  wanted_id text;
-  wanted_rev bigint;
   wanted_workspace uuid;
   wanted_run uuid;
-  before jsonb;
-  after jsonb;
   near text;
   near_op text;
   near_rev bigint;
 BEGIN
   IF TG_OP = 'DELETE' THEN
-    wanted_id := OLD.id::text;
-    wanted_rev := OLD.audit_rev + 1;
-  ELSE
-    wanted_id := NEW.id::text;
-    wanted_rev := NEW.audit_rev;
-  END IF;
-  IF TG_OP = 'UPDATE' THEN
-    -- What the event does not name must be as it was, and what it names must be a column. New columns are covered without
-    -- a new guard.
-    before := pg_catalog.to_jsonb(OLD) - 'audit_rev';
-    after := pg_catalog.to_jsonb(NEW) - 'audit_rev';
+    -- What an event tells of: the row as it was last, at the revision that would have been its next.
+    NEW := OLD;
+    NEW.audit_rev := OLD.audit_rev + 1;
   END IF;
   IF TG_ARGV[2] = 'workspace' THEN
-    IF TG_OP = 'DELETE' THEN
-      wanted_workspace := OLD.workspace_id;
-    ELSE
-      wanted_workspace := NEW.workspace_id;
-    END IF;
+    wanted_workspace := NEW.workspace_id;
   END IF;
   IF TG_NARGS > 3 THEN
-    IF TG_OP = 'DELETE' THEN
-      wanted_run := OLD.run_id;
-    ELSE
-      wanted_run := NEW.run_id;
-    END IF;
+    wanted_run := NEW.run_id;
   END IF;
 
   -- The month's partition by its name: the planner need not look for it (1.17 instead of 1.65 of the unguarded cost).
@@ -107,38 +89,38 @@ BEGIN
   -- Refused. What came nearest tells the developer what is missing, and a lost race from a forgotten event.
   SELECT event.rev, event.op, CASE
       WHEN event.op = 'read' THEN 'its event tells only of reading'
-      WHEN event.rev IS DISTINCT FROM wanted_rev THEN
+      WHEN event.rev IS DISTINCT FROM NEW.audit_rev THEN
         pg_catalog.format('the event nearest to it is about the %s of revision %s', event.op, event.rev)
-      WHEN event.object_type <> wanted_type THEN pg_catalog.format('its event names the object type %s', event.object_type)
-      WHEN event.op <> wanted_op THEN pg_catalog.format('its event says %s', event.op)
+      WHEN event.object_type <> TG_ARGV[0] THEN pg_catalog.format('its event names the object type %s', event.object_type)
+      WHEN event.op <> pg_catalog.lower(TG_OP) THEN pg_catalog.format('its event says %s', event.op)
       WHEN event.workspace_id IS DISTINCT FROM wanted_workspace THEN 'its event belongs to another workspace'
       WHEN wanted_run IS NOT NULL AND event.run_id IS DISTINCT FROM wanted_run THEN 'its event belongs to another run'
-      WHEN NOT event.action = ANY (allowed) THEN
+      WHEN NOT event.action = ANY (pg_catalog.string_to_array(TG_ARGV[1], ',')) THEN
         pg_catalog.format('%s is not on the list of events for this table', event.action)
       ELSE pg_catalog.format('its event names the changed columns %s; others changed too, or these are not all columns',
         event.changed)
     END INTO near_rev, near_op, near
   FROM audit.event AS event
   WHERE event.id >= audit.uuid_floor(pg_catalog.now() - interval '{CLOCK_TOLERANCE.seconds // 60} minutes' * 2)
-    AND event.xid = pg_catalog.pg_current_xact_id() AND event.object_id = wanted_id
-  ORDER BY (event.rev IS NOT DISTINCT FROM wanted_rev) DESC, (event.object_type = wanted_type) DESC,
-           (event.op = wanted_op) DESC, event.id DESC
+    AND event.xid = pg_catalog.pg_current_xact_id() AND event.object_id = NEW.id::text
+  ORDER BY (event.rev IS NOT DISTINCT FROM NEW.audit_rev) DESC, (event.object_type = TG_ARGV[0]) DESC,
+           (event.op = pg_catalog.lower(TG_OP)) DESC, event.id DESC
   LIMIT 1;
   -- The row we changed was left by another transaction, and our event expected an older revision: a lost race. When
   -- this transaction itself left it, an event was forgotten between two changes. xmin has no epoch, hence the shift.
-  IF TG_OP <> 'INSERT' AND near_op = wanted_op AND near_rev < wanted_rev THEN
+  IF TG_OP <> 'INSERT' AND near_op = pg_catalog.lower(TG_OP) AND near_rev < NEW.audit_rev THEN
     IF pg_catalog.pg_xact_status(
       (((pg_catalog.pg_current_xact_id()::text::bigint >> 32) << 32) | OLD.xmin::text::bigint)::text::xid8
     ) = 'committed' THEN
       RAISE EXCEPTION '% % was changed by somebody else: this was to be revision %, and it is revision %',
-        TG_TABLE_NAME, wanted_id, near_rev, wanted_rev USING ERRCODE = '{STALE}';
+        TG_TABLE_NAME, NEW.id, near_rev, NEW.audit_rev USING ERRCODE = '{STALE}';
     END IF;
   END IF;
-  RAISE EXCEPTION 'unaudited % of %.%: id %, revision %: %', wanted_op, TG_TABLE_SCHEMA, TG_TABLE_NAME, wanted_id,
-      wanted_rev, COALESCE(near, 'no event of this transaction is about this object')
+  RAISE EXCEPTION 'unaudited % of %.%: id %, revision %: %', pg_catalog.lower(TG_OP), TG_TABLE_SCHEMA, TG_TABLE_NAME,
+      NEW.id, NEW.audit_rev, COALESCE(near, 'no event of this transaction is about this object')
     USING ERRCODE = '{UNAUDITED}', HINT = pg_catalog.format(
       'Call audit.services.record(event=..., target=...) with the changed object after each save, with one of: %s.',
-      pg_catalog.array_to_string(allowed, ', '));
+      pg_catalog.replace(TG_ARGV[1], ',', ', '));
 END
 """  # noqa: S608  composed of constants
 
