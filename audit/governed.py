@@ -21,7 +21,8 @@ from django.db import connection, models
 from audit.envelope import ObjectFacts, Op, timestamp
 from provenance import rows
 from provenance.canonical import canonical_json
-from provenance.db import TenantModel
+from provenance.actor import Actor
+from provenance.db import Moment, TenantModel, send_with_next, workspace_of
 from provenance.ids import uuid7
 
 SALT_BYTES = 32
@@ -49,6 +50,20 @@ class Former:
     told: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """That a row was locked, and what the newest event about it told then."""
+
+    key: dict[str, Any]
+    rev: int
+    told: str | None
+    since: Moment
+
+    def holds(self, rev: int, key: dict[str, Any]) -> bool:
+        """Whether this row at this revision is still locked."""
+        return rev == self.rev and key == self.key and self.since.holds()
+
+
 class _Tracked(models.Model):
     """What a governed row remembers: the columns as loaded, and its change that waits for its event."""
 
@@ -74,6 +89,7 @@ class _Tracked(models.Model):
         self._told: list[str | None] = []
         # The revision that this very instance made: nobody can have changed it on its way here.
         self._made_rev: int | None = None
+        self._held: Held | None = None
 
     def save(
         self,
@@ -178,9 +194,16 @@ class _Tracked(models.Model):
         The event of this change will sign the row as this instance has it, and would make genuine what somebody wrote into
         it past the platform. So `record()` holds what was loaded against the log, however it was loaded (T06).
         """
-        if self._made_rev == self.audit_rev:
-            return super()._do_update(base_qs, using, pk_val, values, *rest)
         key = {name: getattr(self, name) for name in self.row_key}
+        is_own, held = self._made_rev == self.audit_rev, self._held
+        if held is not None and held.holds(self.audit_rev if not is_own else held.rev, key):
+            statement = rows.update_statement(type(self), key, values)
+            if statement is not None:
+                send_with_next(*statement)
+                self._told = [] if is_own else [held.told]
+                return True
+        if is_own:
+            return super()._do_update(base_qs, using, pk_val, values, *rest)
         look = f"audit.{self.told_by}('{self.object_type()}', id::text, audit_rev - 1)"
         told = rows.update_returning(type(self), key, values, look)
         if told is not None:
@@ -260,6 +283,17 @@ class _Tracked(models.Model):
 
 class Governed(_Tracked, TenantModel):
     """A governed row of a workspace."""
+
+    @classmethod
+    def locked(cls, actor: Actor, **key: Any) -> Self | None:
+        """As for each row of a workspace, with what the newest event told of it: nobody changes either until the end."""
+        look = f"audit.{cls.told_by}('{cls.object_type()}', id::text, audit_rev)"
+        found: tuple[Self, str | None] | None = rows.lock(cls, {"workspace_id": workspace_of(actor), **key}, look)
+        if found is None:
+            return None
+        row, told = found
+        row._held = Held(row._key(), row.audit_rev, told, Moment.now())
+        return row
 
     class Meta:
         abstract = True

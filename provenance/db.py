@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from functools import wraps
-from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple, ParamSpec, Self, TypeVar, cast
 from uuid import UUID
 
 from django.db import connection, connections, models, transaction
@@ -77,6 +77,27 @@ def send_with_next(statement: str, parameters: Sequence[Any]) -> None:
         return
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
+
+
+class Moment(NamedTuple):
+    """Where in which transaction something was done, to be asked later whether that still holds."""
+
+    transaction: object
+    savepoints: tuple[str | None, ...]
+
+    @classmethod
+    def now(cls) -> Self:
+        """Where the transaction is that is open now."""
+        return cls(connection.connection.transaction, tuple(connection.savepoint_ids))
+
+    def holds(self) -> bool:
+        """Whether nothing took back what was done then: it is the same transaction, inside the same savepoints."""
+        driver, savepoints = connection.connection, tuple(connection.savepoint_ids)
+        return (
+            driver is not None
+            and driver.transaction is self.transaction
+            and savepoints[: len(self.savepoints)] == self.savepoints
+        )
 
 
 # --- Whole or not at all ---------------------------------------------------------------------------------------------
@@ -178,8 +199,8 @@ class TenantModel(models.Model):
 
         None when there is none. This is how the change of a row begins.
         """
-        row: Self | None = rows.lock(cls, {"workspace_id": workspace_of(actor), **key})
-        return row
+        found: tuple[Self, Any] | None = rows.lock(cls, {"workspace_id": workspace_of(actor), **key})
+        return found[0] if found else None
 
     def fresh(self) -> Self:
         """The same row as the database has it now."""

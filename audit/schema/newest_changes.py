@@ -75,8 +75,7 @@ def told_of_row(partition: str) -> Function:
         name="told_of_row",
         arguments="of_type text, of_id text, of_rev bigint",
         returns="text",
-        volatility="STABLE",
-        definer=True,
+                definer=True,
         execute_by=("web", "gateway", "worker"),
         source=f"""
 DECLARE

@@ -14,7 +14,7 @@ from psycopg.adapt import AdaptersMap
 from psycopg.pq import PipelineStatus
 from psycopg.types.datetime import TimestamptzLoader
 
-from provenance.postgres.connection import ScopedConnection
+from provenance.postgres.connection import ScopedConnection, demand_changed
 from provenance.postgres.refusals import BY_SQLSTATE
 from provenance.postgres.session import begun
 
@@ -58,6 +58,7 @@ class ScopedCursor(base.CursorMixin, ClientCursor[Any]):
         finally:
             self.connection.is_preceded = False
         for _ in preceding:
+            demand_changed(self.pgresult)
             self.nextset()
         return self
 

@@ -5,11 +5,21 @@ from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
-from psycopg import ClientCursor, Connection, pq
+from psycopg import ClientCursor, Connection, OperationalError, pq
 from psycopg.abc import PQGen
 
 WORKSPACE: ContextVar[UUID | None] = ContextVar("workspace", default=None)
 """The workspace in scope. Only `provenance.db.scope` changes it."""
+
+
+class NothingChanged(OperationalError):
+    """An UPDATE whose answer nobody waited for met no row, though its row was locked: somebody tampers with the database."""
+
+
+def demand_changed(result: pq.abc.PGresult | None) -> None:
+    """Raise `NothingChanged` when this is what Postgres answered."""
+    if result is not None and result.command_status == b"UPDATE 0":
+        raise NothingChanged("A row that was locked was not there to be changed. Look for triggers and policies that are not ours.")
 
 
 class ScopedConnection(Connection):
@@ -24,6 +34,8 @@ class ScopedConnection(Connection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._waiting: list[str] = []
+        # Another object for each transaction, and none before the first.
+        self.transaction: object = None
 
     def send_with_next(self, statement: str, parameters: Sequence[Any]) -> None:
         """Let a statement whose answer nobody needs travel with the next one, or with COMMIT. Its refusal is raised there."""
@@ -55,6 +67,7 @@ class ScopedConnection(Connection):
         super().rollback()
 
     def _opening(self) -> list[str]:
+        self.transaction = object()
         workspace, begin = WORKSPACE.get(), self._get_tx_start_command().decode("ascii")
         # The value is a UUID object, so nothing in it can end the literal.
         return [begin, f"SET LOCAL app.workspace_id = '{workspace}'"] if workspace else [begin]
@@ -62,6 +75,6 @@ class ScopedConnection(Connection):
     def _start_query(self) -> PQGen[None]:
         statements = [] if self.is_preceded else self.preceding()
         for statement in statements:
-            yield from self._exec_command(statement.encode())
+            demand_changed((yield from self._exec_command(statement.encode())))
         if statements and self._pipeline:
             yield from self._pipeline._sync_gen()  # noqa: SLF001  as the driver does it
