@@ -20,8 +20,8 @@ from django.db import connection, models
 
 from audit.envelope import ObjectFacts, Op, timestamp
 from provenance import rows
-from provenance.canonical import canonical_json
 from provenance.actor import Actor
+from provenance.canonical import canonical_json
 from provenance.db import Moment, TenantModel, send_with_next, workspace_of
 from provenance.ids import uuid7
 
@@ -54,14 +54,14 @@ class Former:
 class Held:
     """That a row was locked, and what the newest event about it told then."""
 
-    key: dict[str, Any]
+    key: Mapping[str, Any]
     rev: int
     told: str | None
     since: Moment
 
-    def holds(self, rev: int, key: dict[str, Any]) -> bool:
-        """Whether this row at this revision is still locked."""
-        return rev == self.rev and key == self.key and self.since.holds()
+    def holds(self, key: Mapping[str, Any]) -> bool:
+        """Whether the row with this key is still locked."""
+        return key == self.key and self.since.lasts()
 
 
 class _Tracked(models.Model):
@@ -162,6 +162,10 @@ class _Tracked(models.Model):
         self._told = [told]
         self._note("update", values)
 
+    def note_locked(self, told: str | None) -> None:
+        """This row was locked as it was loaded. For `Governed.locked`; `told`: as `Former` has it."""
+        self._held = Held(rows.key_of(self), self.audit_rev, told, Moment.now())
+
     def take_change(self) -> tuple[ObjectFacts, Former | None]:
         """The change that waits for its event, or a mere reading of the object. For `record()`, which calls it once.
 
@@ -194,9 +198,10 @@ class _Tracked(models.Model):
         The event of this change will sign the row as this instance has it, and would make genuine what somebody wrote into
         it past the platform. So `record()` holds what was loaded against the log, however it was loaded (T06).
         """
-        key = {name: getattr(self, name) for name in self.row_key}
-        is_own, held = self._made_rev == self.audit_rev, self._held
-        if held is not None and held.holds(self.audit_rev if not is_own else held.rev, key):
+        key, held = rows.key_of(self), self._held
+        is_own = self._made_rev == self.audit_rev
+        if held is not None and held.holds(key) and (is_own or held.rev == self.audit_rev):
+            # It is there, and what was told of it is known: nobody need wait for the answer.
             statement = rows.update_statement(type(self), key, values)
             if statement is not None:
                 send_with_next(*statement)
@@ -284,6 +289,9 @@ class _Tracked(models.Model):
 class Governed(_Tracked, TenantModel):
     """A governed row of a workspace."""
 
+    class Meta:
+        abstract = True
+
     @classmethod
     def locked(cls, actor: Actor, **key: Any) -> Self | None:
         """As for each row of a workspace, with what the newest event told of it: nobody changes either until the end."""
@@ -292,11 +300,8 @@ class Governed(_Tracked, TenantModel):
         if found is None:
             return None
         row, told = found
-        row._held = Held(row._key(), row.audit_rev, told, Moment.now())
+        row.note_locked(told)
         return row
-
-    class Meta:
-        abstract = True
 
 
 class GovernedInstance(_Tracked):

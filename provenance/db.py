@@ -72,7 +72,7 @@ def send_with_next(statement: str, parameters: Sequence[Any]) -> None:
     connection.validate_no_broken_transaction()
     driver = connection.connection
     # Only in a transaction that is open: another scope may be entered before the next one begins.
-    if driver is not None and driver.info.transaction_status == TransactionStatus.INTRANS:
+    if _is_open(driver):
         driver.send_with_next(statement, parameters)
         return
     with connection.cursor() as cursor:
@@ -80,24 +80,26 @@ def send_with_next(statement: str, parameters: Sequence[Any]) -> None:
 
 
 class Moment(NamedTuple):
-    """Where in which transaction something was done, to be asked later whether that still holds."""
+    """A moment of a transaction. What was locked then stays locked while it lasts."""
 
-    transaction: object
+    begun: object
     savepoints: tuple[str | None, ...]
 
     @classmethod
     def now(cls) -> Self:
-        """Where the transaction is that is open now."""
-        return cls(connection.connection.transaction, tuple(connection.savepoint_ids))
+        """Where the transaction is that is open."""
+        return cls(connection.connection.begun, tuple(connection.savepoint_ids))
 
-    def holds(self) -> bool:
-        """Whether nothing took back what was done then: it is the same transaction, inside the same savepoints."""
-        driver, savepoints = connection.connection, tuple(connection.savepoint_ids)
-        return (
-            driver is not None
-            and driver.transaction is self.transaction
-            and savepoints[: len(self.savepoints)] == self.savepoints
+    def lasts(self) -> bool:
+        """Whether that transaction is open, and in the savepoints of then: none was taken back or let go."""
+        return _is_open(connection.connection) and self == (
+            connection.connection.begun,
+            tuple(connection.savepoint_ids[: len(self.savepoints)]),
         )
+
+
+def _is_open(driver: Any) -> bool:
+    return driver is not None and driver.info.transaction_status == TransactionStatus.INTRANS
 
 
 # --- Whole or not at all ---------------------------------------------------------------------------------------------
@@ -154,7 +156,7 @@ def _tell_open_transactions() -> None:
     for opened in connections.all(initialized_only=True):
         driver = opened.connection
         # A failed transaction takes no statement and needs none: its rollback takes the setting back as well.
-        if driver is None or driver.closed or driver.info.transaction_status != TransactionStatus.INTRANS:
+        if not _is_open(driver):
             continue
         # Past Django, which refuses statements of a block that is marked for rollback.
         driver.execute("SELECT set_config('app.workspace_id', %s, true)", [str(workspace or "")])
@@ -204,16 +206,17 @@ class TenantModel(models.Model):
 
     def fresh(self) -> Self:
         """The same row as the database has it now."""
-        row = type(self)._default_manager.get(**self._key())
+        row = type(self)._default_manager.get(**rows.key_of(self))
         return cast("Self", row)
 
     def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, *rest: Any) -> Any:
         """Django's hook for the UPDATE of `save`, which is private: tests/provenance/test_rows.py pins it."""
-        done = rows.update(type(self), self._key(), values)
-        return super()._do_update(base_qs.filter(**self._key()), using, pk_val, values, *rest) if done is None else done
-
-    def _key(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.row_key}
+        done = rows.update(type(self), rows.key_of(self), values)
+        return (
+            super()._do_update(base_qs.filter(**rows.key_of(self)), using, pk_val, values, *rest)
+            if done is None
+            else done
+        )
 
 
 class TenantForeignKey(models.ForeignKey[Any, Any]):

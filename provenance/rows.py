@@ -14,6 +14,11 @@ from django.db import connection, models, transaction
 Load = Callable[..., Any]
 
 
+def key_of(row: Any) -> dict[str, Any]:
+    """What a loaded row is found by again: the columns that its model calls its `row_key`."""
+    return {name: getattr(row, name) for name in row.row_key}
+
+
 def lock(model: type[models.Model], key: dict[str, Any], beside: str = "NULL") -> tuple[Any, Any] | None:
     """The row with this key (columns by their names in Python), locked until the transaction ends; None without one.
 
@@ -66,7 +71,9 @@ def update_statement(
 
 
 @cache
-def _selecting(model: type[models.Model], key: tuple[str, ...], beside: str) -> tuple[str, list[str], list[tuple[int, Load]]]:
+def _selecting(
+    model: type[models.Model], key: tuple[str, ...], beside: str
+) -> tuple[str, list[str], list[tuple[int, Load]]]:
     """The statement, the fields that its answer has, and what Django wants to make of which of them."""
     fields = model._meta.concrete_fields
     columns = ", ".join(_quoted(field.column) for field in fields)

@@ -75,7 +75,8 @@ def told_of_row(partition: str) -> Function:
         name="told_of_row",
         arguments="of_type text, of_id text, of_rev bigint",
         returns="text",
-                definer=True,
+        # VOLATILE: beside a lock it must see what was committed while the statement waited, and not before.
+        definer=True,
         execute_by=("web", "gateway", "worker"),
         source=f"""
 DECLARE

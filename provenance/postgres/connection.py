@@ -13,13 +13,16 @@ WORKSPACE: ContextVar[UUID | None] = ContextVar("workspace", default=None)
 
 
 class NothingChanged(OperationalError):
-    """An UPDATE whose answer nobody waited for met no row, though its row was locked: somebody tampers with the database."""
+    """An UPDATE that waited met no row. What waits is about locked rows, so something in the database swallowed it."""
 
 
-def demand_changed(result: pq.abc.PGresult | None) -> None:
-    """Raise `NothingChanged` when this is what Postgres answered."""
-    if result is not None and result.command_status == b"UPDATE 0":
-        raise NothingChanged("A row that was locked was not there to be changed. Look for triggers and policies that are not ours.")
+def demand_changed(answer: pq.abc.PGresult | None) -> None:
+    """Raise `NothingChanged` when this is the answer to a statement that waited."""
+    if answer is not None and answer.command_status == b"UPDATE 0":
+        raise NothingChanged(
+            "A row was locked, and its change met none. A trigger, a rule or a policy in the database swallows changes; "
+            "./manage.py status says which wall is down."
+        )
 
 
 class ScopedConnection(Connection):
@@ -35,7 +38,7 @@ class ScopedConnection(Connection):
         super().__init__(*args, **kwargs)
         self._waiting: list[str] = []
         # Another object for each transaction, and none before the first.
-        self.transaction: object = None
+        self.begun: object = None
 
     def send_with_next(self, statement: str, parameters: Sequence[Any]) -> None:
         """Let a statement whose answer nobody needs travel with the next one, or with COMMIT. Its refusal is raised there."""
@@ -67,7 +70,7 @@ class ScopedConnection(Connection):
         super().rollback()
 
     def _opening(self) -> list[str]:
-        self.transaction = object()
+        self.begun = object()
         workspace, begin = WORKSPACE.get(), self._get_tx_start_command().decode("ascii")
         # The value is a UUID object, so nothing in it can end the literal.
         return [begin, f"SET LOCAL app.workspace_id = '{workspace}'"] if workspace else [begin]

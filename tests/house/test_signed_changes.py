@@ -55,5 +55,5 @@ def test_what_makes_one(source, tells):
 
 @pytest.mark.parametrize("model", GOVERNED, ids=lambda model: model.__name__)
 def test_no_model_goes_around_it(model):
-    own = {name for name in ("_do_update", "_note", "take_change", "told_by") if name in vars(model)}
+    own = {name for name in ("_do_update", "_note", "locked", "take_change", "told_by") if name in vars(model)}
     assert not own

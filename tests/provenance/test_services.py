@@ -65,14 +65,14 @@ class TestInsideADoor:
         assert savepoints(captured) == []
         assert stored() == ("suspended", 1)
 
-    def test_a_change_and_its_event_are_three_round_trips(self, workspace, admin, agent_id, stored, round_trips):
+    def test_a_change_and_its_event_are_two_round_trips(self, workspace, admin, agent_id, stored, round_trips):
         with round_trips() as sent:
             doors.answer(workspace.id, lambda: suspend(admin, agent_id) or HttpResponse("done"))
-        begun, changed, ended = sent
+        begun, ended = sent
         assert begun.startswith("BEGIN; SET LOCAL app.workspace_id = ")
         assert begun.endswith("FOR UPDATE")
-        assert changed.startswith("UPDATE ")
-        assert ended.startswith("SELECT audit.store(")
+        assert ended.startswith("UPDATE ")
+        assert "; SELECT audit.store(" in ended
         assert ended.endswith("; COMMIT")
         assert stored() == ("suspended", 1)
 
