@@ -112,19 +112,10 @@ class Detail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedEvent:
-    """One event, ready to be stored: the exact signed bytes and the columns that repeat parts of them for queries."""
+    """One event, ready to be stored: the exact signed bytes, and its detail. Postgres takes every column from the bytes."""
 
     id: UUID
     workspace_id: UUID | None
-    at: datetime
-    object: ObjectFacts
-    action: Event
-    actor_id: str
-    actor_type: str
-    outcome: Outcome
-    risk: Risk
-    run_id: UUID | None
-    kid: str
     mac: bytes = field(repr=False)
     body: str = field(repr=False)
     detail: Detail | None = field(default=None, repr=False)
@@ -151,7 +142,6 @@ def build(
     replaced by U+FFFD and the body says so (`sanitized`). Raises `BodyTooLarge` and `NotCanonical`.
     """
     context = context or EventContext(request_id=actor.request_id)
-    at = now or datetime.now(UTC)
     event_id = uuid7()
     signing_key = keys.signing_key(workspace_id)
     clean = _Sanitizer()
@@ -161,7 +151,7 @@ def build(
         "id": str(event_id),
         "kid": signing_key.kid,
         "workspace": str(workspace_id) if workspace_id else None,
-        "at": timestamp(at),
+        "at": timestamp(now or datetime.now(UTC)),
         "action": event.value,
         "outcome": outcome,
         "risk": (risk or event.risk).value,
@@ -183,23 +173,6 @@ def build(
     return SignedEvent(
         id=event_id,
         workspace_id=workspace_id,
-        at=at,
-        object=ObjectFacts(
-            type=body["object"]["type"],
-            id=body["object"]["id"],
-            rev=target.rev,
-            op=target.op,
-            changed=tuple(body["changed"]),
-            state=target.state,
-            label=target.label,
-        ),
-        action=event,
-        actor_id=body["actor"]["id"],
-        actor_type=actor.kind.value,
-        outcome=outcome,
-        risk=risk or event.risk,
-        run_id=context.run_id,
-        kid=signing_key.kid,
         mac=signing_key.mac(text),
         body=text.decode(),
         detail=sealed,

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 from uuid import UUID
 
+import orjson
+
 from audit.envelope import EventContext, ObjectFacts, SignedEvent, build, storing
 from audit.signing import KeyRing
 from audit.taxonomy import Event
@@ -55,11 +57,13 @@ def of_change(
 
 
 def raw_columns(event: SignedEvent) -> list[Any]:
-    """The columns of an event's row, in the order of `RAW_INSERT`."""
+    """The columns of an event's row, in the order of `NAMES`."""
+    said = orjson.loads(event.body)
+    actor, target = said["actor"], said["object"]
     return [
-        *(event.id, event.workspace_id, event.object.type, event.object.id, event.object.rev, event.object.op),
-        *(list(event.object.changed), event.action.value, event.actor_id, event.actor_type, event.outcome),
-        *(event.risk.value, event.run_id, event.kid, event.mac, event.body),
+        *(event.id, event.workspace_id, target["type"], target["id"], target["rev"], target["op"], said["changed"]),
+        *(said["action"], actor["id"], actor["type"], said["outcome"], said["risk"], said["context"].get("run_id")),
+        *(said["kid"], event.mac, event.body),
     ]
 
 
@@ -101,6 +105,8 @@ CREATE TABLE bench.chained (LIKE audit.event INCLUDING ALL);
 ALTER TABLE bench.chained ALTER xid SET DEFAULT pg_current_xact_id();
 CREATE TABLE bench.head (workspace_id uuid PRIMARY KEY, hash bytea NOT NULL);
 GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA bench TO prov_worker, prov_web;
+-- For `bench.ground.SLOW_FLUSH`.
+GRANT SET ON PARAMETER commit_delay TO prov_worker, prov_web;
 """
 
 

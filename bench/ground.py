@@ -24,6 +24,9 @@ cpu_seconds = answering.cpu_seconds
 
 CPU_BOUND = "-c synchronous_commit=off"
 """Nobody waits for the disk: what remains is work."""
+SLOW_FLUSH = "-c commit_delay=2000 -c commit_siblings=0"
+"""Everybody waits for the disk: a flush takes at least two milliseconds, as with a volume behind a network or a standby
+that confirms. It is slept while the lock of the log is held, so that others wait for it as they would for the disk (decision 0025)."""
 
 
 @dataclass(frozen=True, slots=True)

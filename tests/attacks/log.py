@@ -1,5 +1,6 @@
 """Events as an attacker makes them, and a log that took one of them while its own check was away."""
 
+import orjson
 from django.db import connection
 
 from audit.envelope import EventContext, ObjectFacts, SignedEvent, build, storing
@@ -28,7 +29,7 @@ def told_by(
 
 def send(event: SignedEvent) -> None:
     """Store an event as the process does whose key signed it, and seal it."""
-    with databases.login(event.kid.partition("-")[0]) as process, process.transaction():
+    with databases.login(orjson.loads(event.body)["kid"].partition("-")[0]) as process, process.transaction():
         process.execute(f"SET LOCAL app.workspace_id = '{event.workspace_id}'")
         process.execute(*storing([event]))
     sealing.seal()

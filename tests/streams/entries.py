@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import orjson
+
 from audit.envelope import EventContext, ObjectFacts, build
 from audit.judging import event_entry
 from audit.merkle import leaf_hash
@@ -26,7 +28,15 @@ def entry(event: Event = Event.RUN_STARTED, *, index: int = 7, previous: int | N
         context=more.pop("context", EventContext()),
         outcome=more.pop("outcome", "success"),
     )
-    return planted(signed.body, index=index, previous=previous, kid=signed.kid, mac=signed.mac, id=signed.id, **more)
+    return planted(
+        signed.body,
+        index=index,
+        previous=previous,
+        kid=orjson.loads(signed.body)["kid"],
+        mac=signed.mac,
+        id=signed.id,
+        **more,
+    )
 
 
 def planted(body: str, *, index: int = 7, previous: int | None = 6, **more: Any) -> Entry:
