@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import orjson
 import pytest
 
 from audit.anchors.directory import DirectoryAnchor
@@ -138,7 +139,7 @@ def test_a_word_dated_years_ahead_makes_no_month_old_enough(monkeypatch):
     ahead = datetime.now(UTC) + timedelta(days=8 * 366)
     old_events(
         monkeypatch, ahead, workspace_id=None, count=1, process="retention", event=Event.AUDIT_PARTITION_EXPIRED,
-        type="audit_month", id=f"event_{made[0].at:%Y_%m}",
+        type="audit_month", id=f"event_{orjson.loads(made[0].body)['at'][:7].replace('-', '_')}",
         detail={"logs": [{"log": ORIGIN, "events": 3, "runs": [[0, 2]]}]},
     )  # fmt: skip
     for event in made:

@@ -5,6 +5,7 @@ from base64 import b64decode
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import orjson
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
@@ -275,7 +276,14 @@ class TestSealed:
             while one.work():
                 pass
         services._keys.cache_clear()
-        assert [event.kid for event in written] == ["web-1", "web-1", "web-2", "web-2", "web-3", "web-3"]
+        assert [orjson.loads(event.body)["kid"] for event in written] == [
+            "web-1",
+            "web-1",
+            "web-2",
+            "web-2",
+            "web-3",
+            "web-3",
+        ]
         sealed = {event_id for _hash, event_id in leaves(workspace.id)}
         assert {event.id for event in written} <= sealed
         assert not rows("SELECT 1 FROM audit.event WHERE action = %s", Event.AUDIT_VERIFICATION_FAILED)
