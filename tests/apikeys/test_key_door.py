@@ -101,10 +101,12 @@ def test_a_revoked_key_is_told_by_its_prefix_even_among_wrong_guesses(issue, adm
     with databases.admin() as owner:
         rows = owner.execute("SELECT body FROM audit.detail WHERE event_id = ANY(%s) ORDER BY event_id", [events])
         told = [json.loads(bytes(body)) for (body,) in rows]
-    assert [(facts["source"], facts["code"]) for facts in told] == [
+    assert {(facts["source"], facts["code"]) for facts in told if "code" in facts} == {
         ("127.0.0.1", "key_not_whole"),
         (f"key {key.prefix}", "key_revoked"),
-    ]
+    }
+    # Two; should the minute turn, one more.
+    assert len(told) <= 3
     assert text not in str(told)
 
 
