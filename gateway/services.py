@@ -73,7 +73,8 @@ def record_listing(*, actor: Actor, server_id: UUID, listing: Sequence[dict[str,
     actor.require(Permission.GATEWAY_WRITE)
     server = _server(actor, server_id)
     others = set(Tool.objects.for_actor(actor).exclude(server=server).values_list("name", flat=True))
-    known = {tool.name: tool for tool in Tool.objects.for_actor(actor).select_for_update().filter(server=server)}
+    stored = Tool.objects.for_actor(actor).select_for_update().filter(server=server).order_by("pk")
+    known = {tool.name: tool for tool in stored}
     return [_store_definition(actor, server, definition, known, others) for definition in _checked(listing)]
 
 

@@ -119,9 +119,8 @@ def fire(workspace_id: UUID, timer_id: UUID) -> None:
 def end_overdue(workspace_id: UUID, run_id: UUID) -> None:
     """Fail a run whose deadline has passed. A worker that holds it finds out at its next heartbeat."""
     # Tokens before the run, as everybody locks them.
-    tokens = list(
-        Token.objects.for_workspace(workspace_id).filter(run_id=run_id).select_for_update().values_list("pk", flat=True)
-    )
+    held = Token.objects.for_workspace(workspace_id).filter(run_id=run_id).select_for_update().order_by("id")
+    tokens = list(held.values_list("pk", flat=True))
     run: Run = transitions.locked_run(workspace_id, run_id)
     if run.is_terminal:
         return

@@ -130,7 +130,8 @@ def _demand(actor: Actor) -> None:
 
 def _empty(actor: Actor, user: User) -> None:
     """Empty the details and rows of this person, the ones of the instance too when this was their last workspace."""
-    invitations = list(Invitation.objects.for_actor(actor).select_for_update().filter(email__iexact=user.email))
+    sent = Invitation.objects.for_actor(actor).select_for_update().filter(email__iexact=user.email)
+    invitations = list(sent.order_by("pk"))
     for invitation in invitations:
         invitation.email = _nobody(invitation.pk)
         invitation.save(update_fields=["email"])
