@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -32,14 +31,15 @@ from provenance.management.demo.sign_ins import SignIns
 from provenance.processes import ExternalDatabase, Installation
 from provenance.roles import RUNTIME_ROLES, in_database
 from tests import databases
+from tests.ports import free_ports
 from workspaces.models import Membership, User
 from workspaces.roles import permissions_of
 
-START_SECONDS = 60.0
-STOP_SECONDS = 15.0
-STORY_SECONDS = 60.0
+START_SECONDS = 180.0
+STOP_SECONDS = 60.0
+STORY_SECONDS = 180.0
 # After a crash a lease and the deadline of a call that was under way have to run out first.
-RECOVERY_SECONDS = 180.0
+RECOVERY_SECONDS = 300.0
 PROCESSES = ("examples", "scripted-model", "worker", "sealer", "front")
 
 
@@ -134,7 +134,7 @@ class Story:
     def api(self, key: str | None = None) -> httpx2.Client:
         """The API with a key, the integration's own unless another is given."""
         headers = {"X-API-Key": self.sign_ins.api_key if key is None else key}
-        return httpx2.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=20, trust_env=False)
+        return httpx2.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=60, trust_env=False)
 
     def start_run(self, workflow: str, **run_input: str) -> str:
         """Start a run as the integration; its public id."""
@@ -253,7 +253,7 @@ def installed(root: Path, database: str, blocker: Any) -> Iterator[Story]:
     home = Home(root.resolve()).ensure()
     _copy_keys(home)
     home.ensure_keys()
-    ports = _free_ports()
+    ports = Ports(free_ports(3))
     home.remember_ports(ports)
     story = Story(_installation(home, ports, database), database, blocker)
     valkey = EmbeddedValkey(home, durable=False)
@@ -299,20 +299,6 @@ def _installation(home: Home, ports: Ports, database: str) -> Installation:
         redis_url="",
         environ=environ,
     )
-
-
-def _free_ports() -> Ports:
-    for candidate in range(20_000 + os.getpid() % 20_000, 60_000, 3):
-        with suppress(OSError):
-            sockets = [socket.socket() for _ in range(3)]
-            try:
-                for offset, probe in enumerate(sockets):
-                    probe.bind(("127.0.0.1", candidate + offset))
-                return Ports(candidate)
-            finally:
-                for probe in sockets:
-                    probe.close()
-    raise AssertionError("no three neighboring ports are free")
 
 
 def _is_ok(address: str) -> bool:

@@ -118,9 +118,17 @@ def test_no_file_holds_a_secret(played, canaries):
     for path in files(played.home.root):
         if played.home.keys in path.parents or path == played.home.demo_file:
             continue
-        if names := found(canaries, path.read_bytes()):
+        if names := found(canaries, content_of(path)):
             leaks[str(path)] = names
     assert not leaks
+
+
+def content_of(path):
+    """Of a file that is gone meanwhile, nothing: databases at work make such and remove them."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def test_logs_were_written(played):
@@ -180,7 +188,7 @@ def everything_under(broker, key):
     match broker.type(key):
         case b"string":
             return [broker.get(key)]
-        case b"list":
+        case b"list" | b"none":  # of a key that was taken out meanwhile there is nothing
             return broker.lrange(key, 0, -1)
         case b"set":
             return list(broker.smembers(key))
