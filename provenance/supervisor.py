@@ -27,7 +27,7 @@ from provenance.servers import ensure_roles, refuse_silent_broker
 from provenance.terminal import Progress, complain, say
 
 POLL_SECONDS = 0.1
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 DEATHS_ALLOWED_WHILE_STARTING = 3
 EXAMPLE_PROGRAMS = ("examples", "scripted-model")
 # The front first: it is what a start waits for.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def wait_until(condition: Callable[[], Any], what: str = "it", seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], Any], what: str = "it", seconds: float = 180) -> None:
     """Wait for something that another process brings about."""
     deadline = time.monotonic() + seconds
     while not condition():

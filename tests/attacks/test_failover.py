@@ -41,7 +41,7 @@ from tests.fakes.mcp_server import fake_mcp, tool
 from tests.gateway.world import on_another_timeline, unguarded, world_of
 
 UNRECONCILED = "timeline.unreconciled"
-WAITS_SECONDS = 30
+WAITS_SECONDS = 120
 
 
 def with_tools(world, server):

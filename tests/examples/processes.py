@@ -35,7 +35,7 @@ class Endpoint:
         """The official client, carrying the token."""
         headers = {"Authorization": f"Bearer {self.token}"}
         async with (
-            httpx2.AsyncClient(headers=headers, timeout=20) as http,
+            httpx2.AsyncClient(headers=headers, timeout=60) as http,
             Client(streamable_http_client(self.url, http_client=http), mode=mode) as client,
         ):
             yield client
@@ -79,7 +79,7 @@ class ScriptedModel:
 
     def client(self, **options: Any) -> openai.OpenAI:
         return openai.OpenAI(
-            base_url=f"{self.url}/v1", api_key=self.key, **{"max_retries": 0, "timeout": 20, **options}
+            base_url=f"{self.url}/v1", api_key=self.key, **{"max_retries": 0, "timeout": 60, **options}
         )
 
     def received(self) -> list[dict[str, Any]]:
@@ -103,7 +103,7 @@ def started(module: str, *arguments: str) -> Iterator[str]:
         finally:
             process.terminate()
             try:
-                process.wait(timeout=15)
+                process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise

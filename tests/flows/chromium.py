@@ -72,6 +72,8 @@ def launched(playwright: Playwright) -> Iterator[Browser]:
 def visiting(browser: Browser, url: str, **options: Any) -> Iterator[Visitor]:
     """A window of its own: no cookies, no cache of others."""
     context = browser.new_context(base_url=url, viewport=DESKTOP, **options)
+    # A wait ends with what it waits for; how long a busy machine takes says nothing.
+    context.set_default_timeout(180_000)
     visitor = Visitor(context, context.new_page())
 
     def heard(message: ConsoleMessage) -> None:

@@ -127,7 +127,7 @@ def test_an_open_run_page_follows_its_run_and_keeps_what_is_selected(story, wait
     story.decide(waiting_run, "approve", REASON, effective_from=CLAUSE_DATE)
     # To its end: the next test puts the vendor back, and a write still under way would undo that.
     assert story.wait_for_run(waiting_run, "succeeded", "failed")["status"] == "succeeded"
-    page.get_by_role("link", name="erp.updateVendorTerms").first.wait_for(timeout=20_000)
+    page.get_by_role("link", name="erp.updateVendorTerms").first.wait_for()
     assert page.get_by_role("heading", name="docs.getDocument").is_visible()
     assert tab.evaluate("link => link === document.activeElement")
 
@@ -226,7 +226,7 @@ def exported(story, browser) -> str:
         page.get_by_label("Who is it for?").fill("External audit")
         page.get_by_role("button", name="Export").click()
         page.wait_for_url("**/exports/exp_*/")
-        for _ in range(100):
+        for _ in range(500):
             if page.get_by_role("button", name="Download").is_visible():
                 said = page.get_by_role("main").inner_text()
                 assert "exactly what the screen showed" in said

@@ -123,7 +123,7 @@ def kill(tmp_path):
             with worker(broker, log, fault=str(doomed.at)) as process:
                 wait_until(lambda: broker.has_listener() or process.poll(), f"{doomed.at}: the worker is up; {log}")
                 broker.ring(*doomed.bell)
-                assert process.wait(timeout=60) == KILLED, f"{doomed.at}: it ended by itself\n{log.read_text()}"
+                assert process.wait(timeout=180) == KILLED, f"{doomed.at}: it ended by itself\n{log.read_text()}"
             lose_lease(doomed.run.pk)
         finally:
             lanes.put(broker)

@@ -29,7 +29,7 @@ from workflows.unknown import Settlement
 pytestmark = pytest.mark.django_db(transaction=True)
 
 BROKER = 12
-SOON = 20
+SOON = 60
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def stopped_worker(run, token, tmp_path, slow):
     try:
         with worker(broker, tmp_path / "worker.log") as process:
             broker.ring(run.workspace_id, token.pk, token.dispatch_no)
-            assert slow.received.wait(60), (tmp_path / "worker.log").read_text()
+            assert slow.received.wait(180), (tmp_path / "worker.log").read_text()
             process.send_signal(signal.SIGSTOP)
             try:
                 yield process

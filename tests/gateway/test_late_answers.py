@@ -21,7 +21,7 @@ from tests import databases
 from tests.fakes.mcp_server import fake_mcp, text, tool
 from tests.gateway.world import detail, reread_policy, served
 
-SOON = 20
+SOON = 60
 
 
 class Slow:

@@ -203,7 +203,7 @@ def test_ten_who_ask_at_once_share_one_question(world, post):
     asked = threading.Event()
 
     def slowly(connection, message_id):
-        asked.wait(5)
+        asked.wait(60)
         connection.answer(
             b'{"jsonrpc":"2.0","id":%d,"result":{"resultType":"complete","content":[],'
             b'"structuredContent":{"happened":true,"result":{"number":7}}}}' % message_id

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx2
+import pytest
 import uvicorn
 from django.conf import settings
 from django.db import transaction
@@ -31,7 +32,7 @@ from audit.services import Entry, RowChange, record_all
 from audit.signing import KeyRing
 from audit.taxonomy import Event
 from bench.guards import past_the_guards
-from gateway import services, tokens
+from gateway import database, journal, services, tokens
 from gateway.contract import CallRequest, CallResponse, FactsRequest, FactsResponse, OfferedTool
 from gateway.discovery import discover_tools
 from gateway.server import Application, Gateway
@@ -193,7 +194,7 @@ class World:
 
     def http(self, agent: str, **claims: Any) -> httpx2.Client:
         token = tokens.mint(self.claims(agent, **claims), CALL_TOKEN)
-        return httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        return httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
 
     def call(
         self,
@@ -264,9 +265,13 @@ def world_of(workspace: Any) -> Iterator[World]:
     settings.CALL_TOKEN = CALL_TOKEN
     settings.GATEWAY_DATABASE_URL = databases.role_url("gateway")
     application = Application(lambda: Gateway(databases.role_url("gateway"), KeyRing.from_settings("gateway")))
-    with served(application) as url, scope(workspace.id):
-        admin = factories.make_member(workspace, roles={"admin"})
-        yield World(workspace=workspace, admin=admin, url=url, application=application)
+    with pytest.MonkeyPatch.context() as patient:
+        # A busy machine is none that a caller would have to be told of.
+        patient.setattr(database, "WAIT_SECONDS", 30.0)
+        patient.setattr(journal, "COMMIT_SECONDS", 30.0)
+        with served(application) as url, scope(workspace.id):
+            admin = factories.make_member(workspace, roles={"admin"})
+            yield World(workspace=workspace, admin=admin, url=url, application=application)
 
 
 @contextmanager
@@ -288,12 +293,12 @@ def served(application: Any) -> Iterator[str]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
-    assert started.wait(20), "the gateway did not start"
+    assert started.wait(60), "the gateway did not start"
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(timeout=20)
+        thread.join(timeout=60)
         listener.close()
 
 

@@ -94,11 +94,11 @@ def test_production_over_external_servers_says_how_the_first_administrator_gets_
             "REDIS_URL": elsewhere.redis_url,
         }
         up = manage("up", "--detach", "--port", str(three_free_ports), home=home, **variables)
-        said = up.communicate(timeout=150)[0]
+        said = up.communicate(timeout=300)[0]
         assert up.returncode == 0, said
         link = re.search(rf"http://127\.0\.0\.1:{three_free_ports}/setup/\S+", said)
         assert link, said
-        with urllib.request.urlopen(link[0], timeout=10) as page:  # noqa: S310  the expression above says http
+        with urllib.request.urlopen(link[0], timeout=60) as page:  # noqa: S310  the expression above says http
             assert page.status == 200
         assert link[0] not in "".join(log.read_text() for log in home.logs.glob("*.log"))
         assert not home.postgres.exists()

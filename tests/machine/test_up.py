@@ -103,7 +103,7 @@ def test_the_life_of_an_installation(home, run, three_free_ports):
     # What dies comes back.
     for name in ("front", "valkey", "postgres"):
         os.kill(before[name].pid, signal.SIGKILL)
-    wait_until(lambda: is_ready(three_free_ports) and all(living(home).values()), seconds=60)
+    wait_until(lambda: is_ready(three_free_ports) and all(living(home).values()))
     assert all(living(home)[name] != before[name] for name in ("front", "valkey", "postgres"))
 
     # After a kill -9 of the supervisor the next start cleans up; the data is there and the demo is not filled again.

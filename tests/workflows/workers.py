@@ -90,7 +90,7 @@ def worker(broker: Broker, log: Path, *, fault: str = "") -> Iterator[subprocess
             yield process
         finally:
             process.kill()
-            process.wait(timeout=10)
+            process.wait()
 
 
 def hold_back(run_id: UUID) -> None:

@@ -13,7 +13,7 @@ from provenance.management.demo import seed_file
 from provenance.management.demo.seeding import NotADemo, seed_demo
 from provenance.management.demo.waiting import NobodyIsAsked, wait_for_approval
 
-LONGEST_WAIT_SECONDS = 60.0
+LONGEST_WAIT_SECONDS = 180.0
 
 
 class Command(OurCommand):

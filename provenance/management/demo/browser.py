@@ -12,7 +12,7 @@ from typing import Self
 
 import httpx2
 
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 60.0
 _TEXT_INPUTS = frozenset({"text", "hidden", "email", "password", "date", "number", "search"})
 _VOID = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}

@@ -34,8 +34,8 @@ from provenance.management.demo.stores import Stores, spellings
 from provenance.management.demo.waiting import wait_until_sealed
 from provenance.permissions import Permission
 
-RUN_SECONDS = 60.0
-SEAL_SECONDS = 30.0
+RUN_SECONDS = 180.0
+SEAL_SECONDS = 180.0
 LOOK_AGAIN_SECONDS = 0.1
 APPROVAL_PATH = re.compile(r"/approvals/apr_[0-9a-z]+$")
 # What the log must tell of the finance run, in this order; other events may stand between.
