@@ -17,7 +17,7 @@ def at_once(workspace_id: UUID, *works: Callable[[], Any]) -> list[Any]:
 
     def run(work: Callable[[], Any]) -> Any:
         try:
-            start.wait(10)
+            start.wait(60)
             with enter(workspace_id):
                 return work()
         except Exception as error:  # noqa: BLE001  the outcome is what the test looks at

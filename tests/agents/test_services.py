@@ -369,7 +369,7 @@ def test_two_raises_at_once_raise_one_level():
     barrier, outcomes = threading.Barrier(2), []
 
     def raise_it():
-        barrier.wait(5)
+        barrier.wait(60)
         try:
             with enter(made.id):
                 services.raise_trust(actor=actor, agent_id=agent_id, level="medium", justification=JUSTIFICATION)

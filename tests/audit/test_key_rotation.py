@@ -293,7 +293,7 @@ class TestSealed:
 
         def work(_number):
             try:
-                start.wait(10)
+                start.wait(60)
                 with transaction.atomic(), connection.cursor() as cursor:
                     cursor.execute("SET LOCAL ROLE prov_owner")
                     return rotation.rotate(actor=HOST, process="web", keys=keys_of(home)).new

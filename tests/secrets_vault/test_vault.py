@@ -342,7 +342,7 @@ def test_two_rotations_at_once_give_two_versions_and_one_value():
 
     def rotate(value):
         try:
-            barrier.wait(5)
+            barrier.wait(60)
             with enter(made.id):
                 services.rotate_secret(actor=actor, name="erp-token", value=value)
         except Exception as error:  # noqa: BLE001  shown by the assertion below

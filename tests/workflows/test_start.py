@@ -117,7 +117,7 @@ def test_two_requests_with_one_key_at_the_same_time_start_one_run(editor, rung):
     def start():
         try:
             with scope(editor.workspace_id):
-                barrier.wait(timeout=10)
+                barrier.wait(timeout=60)
                 made.append(
                     services.start_run(actor=editor, workflow_slug="adding", input=INPUT, idempotency_key="one").pk
                 )
@@ -130,7 +130,7 @@ def test_two_requests_with_one_key_at_the_same_time_start_one_run(editor, rung):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=20)
+        thread.join(timeout=60)
     assert not failed
     assert len(made) == 4
     assert len(set(made)) == 1

@@ -170,7 +170,7 @@ def at_once(act):
 
     def one(_number):
         try:
-            together.wait(10)
+            together.wait(60)
             return act()
         finally:
             connection.close()
