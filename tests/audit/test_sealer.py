@@ -385,7 +385,7 @@ def test_a_sealer_that_takes_up_many_logs_keeps_its_lease_meanwhile(monkeypatch)
     left, genuine = [], standing.standing
 
     def slow(*asked):
-        left.append(sealing.rows("SELECT lease_until > clock_timestamp() + interval '8 seconds' FROM audit.sealer"))
+        left.append(sealing.rows("SELECT lease_until > clock_timestamp() + interval '3 seconds' FROM audit.sealer"))
         sealing.rows("UPDATE audit.sealer SET lease_until = lease_until - interval '9 seconds' RETURNING 1")
         return genuine(*asked)
 
