@@ -5,10 +5,11 @@ For pages, probes and the watch of the leading worker. Says nothing of any works
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from audit.anchors.couriers import WATCH
+from audit.clocks import CLOCK_TOLERANCE
 from audit.hindrances import SENTENCES
 from provenance.actor import Actor
 from provenance.db import ask
@@ -17,6 +18,7 @@ from provenance.permissions import Permission
 
 NO_SEALER = timedelta(seconds=30)
 """Three leases: a change of hands takes one."""
+CLOCKS_DIFFER = timedelta(minutes=1)
 NO_WATCH = timedelta(minutes=1)
 """Six looks: a worker that restarts takes some seconds."""
 STALLED = timedelta(minutes=1)
@@ -52,6 +54,8 @@ class Condition:
     hindrance: str = ""
     is_unread: bool = False
     watched_at: datetime | None = None
+    # By how much the clock of the database is ahead of this host's.
+    ahead: timedelta = timedelta()
 
     @property
     def warnings(self) -> list[str]:
@@ -77,6 +81,9 @@ class Condition:
     @property
     def _hindrances(self) -> list[str]:
         found = [SENTENCES[self.hindrance]] if self.hindrance else []
+        if abs(self.ahead) > CLOCKS_DIFFER:
+            way = "ahead of" if self.ahead > timedelta() else "behind"
+            found.append(_CLOCKS.format(by=abs(self.ahead), way=way, most=CLOCK_TOLERANCE))
         if self.watched_at is not None and self.now - self.watched_at > NO_WATCH:
             found.append(_NO_WATCH.format(since=_minute(self.watched_at)))
         return found
@@ -107,6 +114,11 @@ class Condition:
         return ""
 
 
+def own_now() -> datetime:
+    """The time by this host's clock, which signs; the database's decides."""
+    return datetime.now(UTC)
+
+
 def condition() -> Condition:
     """The state of this moment."""
     ((now, hindrance, leased_until, waiting, sealed_at, unsigned_since, is_unread),) = ask(
@@ -131,6 +143,7 @@ def condition() -> Condition:
         hindrance,
         is_unread,
         watched_at,
+        timedelta(seconds=round((now - own_now()).total_seconds())),
     )
 
 
@@ -157,6 +170,10 @@ def _not_kept(subject: str, problem: str) -> str:
     return f"The log's checkpoints are not kept by {subject}: {problem}."
 
 
+_CLOCKS = (
+    "The clock of the database is {by} {way} this host's: from {most} on no event is accepted, and so no change. Set the clocks of "
+    "both hosts by the same source."
+)
 _NO_WATCH = (
     "No worker has looked after the log since {since}: runs, deadlines, streams and alarms wait for one. Start it, or find out in "
     "its log why it ends."

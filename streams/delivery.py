@@ -41,7 +41,9 @@ logger = logging.getLogger(__name__)
 _CLAIM = """
 UPDATE streams_cursor AS cursor
    SET owner = %(owner)s, fence = fence + 1, lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
- WHERE sink_id = %(sink_id)s AND lease_until < clock_timestamp() AND next_at <= clock_timestamp()
+ WHERE sink_id = %(sink_id)s
+   AND NOT lease_until BETWEEN clock_timestamp() AND clock_timestamp() + interval '10 minutes'
+   AND NOT next_at BETWEEN clock_timestamp() AND clock_timestamp() + interval '10 minutes'
    AND EXISTS (SELECT FROM streams_sink WHERE id = cursor.sink_id AND status = 'enabled')
 RETURNING fence
 """

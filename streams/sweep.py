@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 _RING = """
 UPDATE streams_cursor SET rung_until = clock_timestamp() + make_interval(secs => %s)
- WHERE sink_id = %s AND rung_until < clock_timestamp()
+ WHERE sink_id = %s AND NOT rung_until BETWEEN clock_timestamp() AND clock_timestamp() + interval '10 minutes'
 """
 
 

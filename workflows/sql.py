@@ -65,7 +65,8 @@ UPDATE workflows_token
 SET crash_claims = crash_claims + (state = 'leased')::int,
     state = 'ready', owner = '', lease_until = NULL, dispatch_no = dispatch_no + 1,
     wake_at = clock_timestamp() + interval '15 seconds'
-WHERE id = %(token_id)s AND state IN ('ready', 'leased', 'waiting') AND wake_at <= clock_timestamp()
+WHERE id = %(token_id)s AND (state IN ('ready', 'leased', 'waiting') AND wake_at <= clock_timestamp()
+  OR state IN ('ready', 'leased') AND wake_at > clock_timestamp() + interval '2 minutes')
 RETURNING dispatch_no
 """
 
@@ -108,6 +109,7 @@ WHERE run_id = %(run_id)s AND id = %(call_id)s RETURNING attempts, not_after
 
 RENEW = "SELECT token_id, canceling FROM workflows_renew_leases(%(owner)s, %(token_ids)s::uuid[], %(fences)s::bigint[])"
 DUE = "SELECT workspace_id, token_id FROM workflows_due_tokens(%(most)s)"
+AHEAD = "SELECT workspace_id, token_id FROM workflows_tokens_ahead(%(most)s)"
 ANSWERED = "SELECT workspace_id, token_id FROM workflows_answered_tokens(%(most)s)"
 TIMERS = "SELECT workspace_id, timer_id FROM workflows_due_timers(%(most)s)"
 LEAD = "SELECT workflows_lead(%(name)s, %(owner)s, %(seconds)s)"

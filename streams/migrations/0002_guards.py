@@ -8,14 +8,17 @@ from django.db.migrations.operations.base import Operation
 from audit.guard import CompositeForeignKey, DefinerFunction, Grant, GuardTable, TenantTable
 from audit.taxonomy import Event
 
-# Receivers that nobody sends to now and for which something is published. It returns ids and looks at positions only.
+# Receivers that nobody sends to now and for which something is published. No worker asks for a lease or a pause of ten
+# minutes: a time beyond that was set while the clock of the database was ahead, and is no reason to wait for it. It returns ids and looks at positions only.
 DUE = """
 CREATE FUNCTION public.streams_due(integer) RETURNS TABLE (workspace_id uuid, sink_id uuid)
 LANGUAGE sql STABLE AS $$
   SELECT c.workspace_id, c.sink_id FROM public.streams_cursor c
     JOIN public.streams_sink s ON s.workspace_id = c.workspace_id AND s.id = c.sink_id
-   WHERE s.status = 'enabled' AND c.next_at <= clock_timestamp() AND c.lease_until < clock_timestamp()
-     AND c.rung_until < clock_timestamp()
+   WHERE s.status = 'enabled'
+     AND NOT c.next_at BETWEEN clock_timestamp() AND clock_timestamp() + interval '10 minutes'
+     AND NOT c.lease_until BETWEEN clock_timestamp() AND clock_timestamp() + interval '10 minutes'
+     AND NOT c.rung_until BETWEEN clock_timestamp() AND clock_timestamp() + interval '10 minutes'
      AND EXISTS (SELECT FROM audit.log l JOIN audit.checkpoint p ON p.log_id = l.id
                   WHERE l.workspace_id = c.workspace_id AND p.signatures IS NOT NULL
                     AND (l.epoch > c.epoch OR (l.epoch = c.epoch AND p.size > c.next_idx)))

@@ -133,6 +133,7 @@ def test_what_works_across_workspaces_gives_ids_only_and_only_to_workers(run):
     token = token_of(run)
     calls = {
         "due_tokens(1)",
+        "tokens_ahead(1)",
         "answered_tokens(1)",
         "due_timers(1)",
         "lead('x', 'y', 1)",

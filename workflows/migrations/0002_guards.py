@@ -179,6 +179,15 @@ LANGUAGE sql STABLE AS $$
 $$
 """
 
+# Nobody puts off a token that is ready or held for longer than half a minute: it was done while the clock of the database was ahead.
+TOKENS_AHEAD = f"""
+CREATE FUNCTION public.{P}tokens_ahead(integer) RETURNS TABLE (workspace_id uuid, token_id uuid)
+LANGUAGE sql STABLE AS $$
+  SELECT t.workspace_id, t.id FROM public.{P}token t
+   WHERE t.state IN ('ready', 'leased') AND t.wake_at > clock_timestamp() + interval '2 minutes' LIMIT $1
+$$
+"""
+
 # The wake-up that was lost: the request is closed, and two seconds later a token still waits for it.
 ANSWERED_TOKENS = f"""
 CREATE FUNCTION public.{P}answered_tokens(integer) RETURNS TABLE (workspace_id uuid, token_id uuid)
@@ -207,6 +216,8 @@ LANGUAGE sql AS $$
   ON CONFLICT (name) DO UPDATE
      SET owner = excluded.owner, until = excluded.until, fence = l.fence + (l.owner <> excluded.owner)::int
    WHERE l.owner = excluded.owner OR l.until < clock_timestamp()
+     -- Set while the clock of the database was ahead: nobody would lead until that time comes.
+     OR l.until > clock_timestamp() + interval '2 minutes'
   RETURNING true
 $$
 """
@@ -272,6 +283,7 @@ class Migration(migrations.Migration):
         migrations.RunSQL(CALL_STAYS, CALL_CHANGES),
         DefinerFunction(f"public.{P}renew_leases(text, uuid[], bigint[])", RENEW_LEASES, execute_by=["worker"]),
         DefinerFunction(f"public.{P}due_tokens(integer)", DUE_TOKENS, execute_by=["worker"]),
+        DefinerFunction(f"public.{P}tokens_ahead(integer)", TOKENS_AHEAD, execute_by=["worker"]),
         DefinerFunction(f"public.{P}answered_tokens(integer)", ANSWERED_TOKENS, execute_by=["worker"]),
         DefinerFunction(f"public.{P}due_timers(integer)", DUE_TIMERS, execute_by=["worker"]),
         DefinerFunction(f"public.{P}lead(text, text, integer)", LEAD, execute_by=["worker"]),
