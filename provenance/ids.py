@@ -14,6 +14,7 @@ _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
 _LENGTH = 26
 _SHORT = re.compile(rf"[A-Z]{{1,2}}-[{_ALPHABET.upper()}]{{5}}")
 
+_CLOCK_PUT_RIGHT = 60_000 << 12
 _LAST_MILLISECOND = 253_402_300_799_000
 
 _lock = threading.Lock()
@@ -21,12 +22,15 @@ _last = 0
 
 
 def uuid7() -> UUID:
-    """A new UUIDv7. Ids of one process never repeat or go back: 12 bits below the millisecond count up (method 3)."""
+    """A new UUIDv7. Ids of one process never repeat or go back: 12 bits below the millisecond count up (method 3).
+
+    Unless the clock was ahead by more than a minute and was put right: ids that went on from there would be refused.
+    """
     global _last  # noqa: PLW0603  the one piece of state that makes ids of a process monotonic
     nanoseconds = time.time_ns()
     stamp = (nanoseconds // 1_000_000) << 12 | (nanoseconds % 1_000_000) * 4096 // 1_000_000
     with _lock:
-        stamp = max(stamp, _last + 1)
+        stamp = max(stamp, _last + 1) if _last - stamp < _CLOCK_PUT_RIGHT else stamp
         _last = stamp
     value = (stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64
     value |= 0b10 << 62 | int.from_bytes(os.urandom(8)) >> 2

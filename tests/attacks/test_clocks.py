@@ -1,10 +1,14 @@
 """The clock of the database was ahead for a while, by mistake or by whoever has its host: nothing waits for that time to come."""
 
+import time
+from datetime import timedelta
+
 import pytest
 from django.test import Client
 
 from audit import condition
 from audit.clocks import CLOCK_TOLERANCE
+from provenance import ids
 from provenance.db import enter
 from streams import delivery
 from streams import sweep as streams_sweep
@@ -91,3 +95,19 @@ def test_clocks_that_differ_show_before_events_are_refused(monkeypatch, sign, sa
     answer = Client().get("/readyz").json()
     assert answer["status"] == "degraded"
     assert f"{says} this host's: from 0:05:00 on no event is accepted" in answer["warnings"][0]
+
+
+def test_ids_follow_the_clock_back_when_it_was_ahead_and_never_for_less(monkeypatch):
+    """Else a process whose clock jumped once has every event refused until somebody starts it anew."""
+    right = time.time_ns()
+    monkeypatch.setattr(ids, "_last", 0)
+
+    def made(seconds):
+        monkeypatch.setattr(ids.time, "time_ns", lambda: right + seconds * 10**9)
+        return ids.uuid7()
+
+    first, ahead, back = made(0), made(86_400), made(1)
+    assert first < back < ahead
+    assert ids.uuid7_time(back) - ids.uuid7_time(first) == timedelta(seconds=1)
+    little = [made(seconds) for seconds in (2, 30, 10, 3)]
+    assert little == sorted(little), "a small step back is no reason to repeat what was"

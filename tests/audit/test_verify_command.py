@@ -2,6 +2,7 @@
 
 import base64
 import json
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ from django.core.management import CommandError, call_command
 
 from audit.taxonomy import Event
 from provenance.home import Home
-from provenance.ids import uuid7
+from provenance.ids import uuid7, uuid7_floor
 from tests import databases
 from tests.audit import sealing
 from tests.audit.sealing import WORKSPACE, seal
@@ -84,6 +85,21 @@ class TestCommand:
         else:
             sealing.tamper("DELETE FROM audit.leaf WHERE log_id = 4711")
         call_command("verify")
+
+    def test_what_was_found_is_said_though_the_log_takes_no_event(self, configured, anchor, capsys, monkeypatch):
+        """As when the clock of the database is off: then least of all may the finding be lost."""
+        ids = tell(WORKSPACE, 3)
+        seal(anchor)
+        sealing.tamper("UPDATE audit.event SET outcome = 'failure' WHERE id = %s", ids[1])
+        ahead = uuid7_floor(datetime.now(UTC) + timedelta(hours=1))
+        monkeypatch.setattr("audit.envelope.uuid7", lambda: ahead)
+        with pytest.raises(SystemExit) as ended:
+            call_command("verify")
+        said = capsys.readouterr().out
+        assert ended.value.code == 1
+        assert "index 1: outcome differs from the signed body" in said
+        assert "could not be told in the log" in said
+        assert "the time in its id is more than 5 minutes from the clock of the database" in said
 
     def test_a_wall_that_is_down_is_found_with_it(self, configured, anchor, capsys):
         """What stands in a table's place could show to each who looks what they want to see."""

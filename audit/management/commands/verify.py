@@ -69,12 +69,16 @@ class Command(OurCommand):
             report.problems += fallen
             if only is not None:
                 _demand_something(report, first)
-            _record(sealer, report, wanted)
         except psycopg.Error as problem:
             words = " ".join([f"The log could not be read: {told(problem)}", *fallen[:MOST_TOLD]])
             raise CommandError(words, returncode=COULD_NOT) from problem
         finally:
             bar.end()
+        try:
+            _record(sealer, report, wanted)
+        except psycopg.Error as problem:
+            # What was found is not to be lost with it.
+            report.problems.append(f"What was found could not be told in the log: {told(problem)}")
         if wanted.is_everything:
             _remember(remembered, report, is_whole=not wanted.verified)
         if options["json"]:
