@@ -61,15 +61,22 @@ class EventFilters:
 
     @classmethod
     def of(cls, described: Mapping[str, Any]) -> "EventFilters":
-        """What `described` told. Raises ValueError and KeyError for anything else."""
-        values = dict(described)
-        for name in {"since", "until"} & values.keys():
-            values[name] = datetime.fromisoformat(values[name])
-        for name in {"run_id", "before"} & values.keys():
-            values[name] = UUID(values[name])
-        if "risk" in values:
-            values["risk"] = Risk(values["risk"])
-        return cls(**values)
+        """What `described` told. Raises ValueError for anything else."""
+        try:
+            values = {**described}
+            for name, value in values.items():
+                texts = value if name in {"actions", "about"} else [value]
+                if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+                    raise ValueError(f"{name} is no filter")
+            for name in {"since", "until"} & values.keys():
+                values[name] = datetime.fromisoformat(values[name])
+            for name in {"run_id", "before"} & values.keys():
+                values[name] = UUID(values[name])
+            if "risk" in values:
+                values["risk"] = Risk(values["risk"])
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError("these are no filters") from error
 
     def described(self) -> dict[str, Any]:
         """The filters in force, for a manifest or a log."""

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from audit import names
 from audit.names import MOST_FOUND, Thing
-from audit.selectors import held_id
+from audit.selectors import EventFilters, held_id
 from audit.taxonomy import Event
 from provenance.actor import Actor, ActorKind
 from provenance.ids import is_short_id, public_id, short_id
@@ -188,7 +188,11 @@ def one_by_one(actor: Actor, text: str) -> tuple[dict[str, str], str]:
 
 
 def in_words(actor: Actor, described: Mapping[str, Any]) -> list[Pill]:
-    """What `EventFilters.described` told, as the page's chips say it."""
+    """What `EventFilters.described` told, as the page's chips say it; of anything else that it is none."""
+    try:
+        EventFilters.of(described)
+    except ValueError:
+        return [Pill("filters", "changed to what is none", "")]
     found = {name: value for name, value in described.items() if name not in {"about", "before"}}
     if "actions" in found:
         found["action"] = ", ".join(found.pop("actions"))

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from audit.errors import DamagedLog
 from audit.models import AuditDetail
 from audit.tree import StoredLog, Tree
 from streams.models import Cursor, Sink
@@ -15,6 +16,10 @@ from streams.rendering import Batch, size_of
 # Leaves looked at in one step. Few enough for a transaction of milliseconds, and for one request to a receiver.
 WINDOW = 250
 LARGEST_BATCH_BYTES = 3 * 2**20
+NOWHERE = (
+    "How far this stream came is not known any more: somebody changed its row in streams_cursor. Find out who, then remove "
+    "the stream and make it anew."
+)
 
 # Leaves whose event is gone (its month was detached after years) stay in the log and give no record.
 SEALED = """
@@ -38,8 +43,10 @@ def next_batch(tree: Tree, sink: Sink, cursor: Cursor) -> Batch | None:
     """What the receiver gets next; None when it has everything that is published.
 
     A batch that was begun is the same one again. At the end of an epoch the next one begins: the cursor's fields are
-    set for it, and saved with the batch.
+    set for it, and saved with the batch. Raises `DamagedLog` for a cursor that is nowhere.
     """
+    if not cursor.epoch or cursor.next_idx is None or cursor.next_idx < 0:
+        raise DamagedLog(NOWHERE)
     for log, size in published(tree, sink.workspace_id):
         if log.epoch < cursor.epoch:
             continue
@@ -75,9 +82,9 @@ def backlog(tree: Tree, workspace_id: UUID, cursor: Cursor) -> int:
 
 def unconfirmed(logs: list[tuple[StoredLog, int]], cursor: Cursor) -> int:
     """The same, when the logs are known."""
-    left = (
-        size - (cursor.next_idx if log.epoch == cursor.epoch else 0) for log, size in logs if log.epoch >= cursor.epoch
-    )
+    # Of a cursor that is nowhere everything is left.
+    epoch, next_idx = cursor.epoch or 0, cursor.next_idx or 0
+    left = (size - (next_idx if log.epoch == epoch else 0) for log, size in logs if log.epoch >= epoch)
     return sum(max(0, events) for events in left)
 
 

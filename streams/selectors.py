@@ -58,7 +58,13 @@ def shown_sinks(actor: Actor, rows: list[Sink]) -> list[ShownSink]:
     """These receivers with their places in the log. As many queries for many as for one."""
     logs = reading.published(django_tree(), workspace_of(actor))
     cursors = {cursor.sink_id: cursor for cursor in Cursor.objects.for_actor(actor).filter(sink__in=rows)}
-    return [ShownSink(row, cursors[row.pk], reading.unconfirmed(logs, cursors[row.pk])) for row in rows]
+    found = [(row, cursors.get(row.pk) or _nowhere(row)) for row in rows]
+    return [ShownSink(row, cursor, reading.unconfirmed(logs, cursor)) for row, cursor in found]
+
+
+def _nowhere(sink: Sink) -> Cursor:
+    """What is shown of a stream whose cursor somebody took away."""
+    return Cursor(workspace_id=sink.workspace_id, sink=sink, epoch=0, failures=1, last_error=reading.NOWHERE)
 
 
 def sink_detail(actor: Actor, sink_id: UUID) -> ShownSink:

@@ -1,10 +1,11 @@
-"""The one role that reads the log of the instance, for commands on the host; nothing that serves signs in as it."""
+"""How commands on the host read logs: the one role that reads that of the instance, and which workspace a name means."""
 
 from typing import Any
 from uuid import UUID
 
 import psycopg
 from django.conf import settings
+from django.core.management.base import CommandError
 
 from provenance.postgres.names import signed_in
 
@@ -23,3 +24,17 @@ def instance_reader(*, autocommit: bool = False) -> psycopg.Connection[Any]:
     # Rows of workspaces lie between those of the instance: in the scope of none of them they are not seen.
     reader.execute("SELECT set_config('app.workspace_id', %s, false)", [str(UUID(int=0))])
     return reader
+
+
+def workspace_named(connection: psycopg.Connection[Any], name: str) -> UUID:
+    """The workspace with this id or short name. An id is taken as it is: logs outlive their workspaces.
+
+    Which workspace a short name means is the database's word, so whoever asks shows the id. Raises `CommandError`.
+    """
+    try:
+        return UUID(name)
+    except ValueError:
+        found = connection.execute("SELECT workspace_id FROM public.workspaces_of_slug(%s)", [name]).fetchone()
+    if found is None:
+        raise CommandError(f"There is no workspace {name!r}. Give its short name, as in its addresses, or its id.")
+    return UUID(str(found[0]))

@@ -238,3 +238,22 @@ def test_a_doorbell_that_names_nothing_does_nothing(workspace, as_role):
     with as_role("worker"):
         build_export("nothing", "at all")
         build_export(str(workspace.pk), str(uuid7()))
+
+
+@pytest.mark.parametrize(
+    "filters",
+    ["null", "[]", '"x"', '{"actions": 5}', '{"actions": "run"}', '{"since": 5}', '{"risk": []}', '{"more": "x"}'],
+)
+def test_filters_that_are_none_export_nothing_and_hide_no_page(workspace, auditor, as_role, filters):
+    """Nobody signed them: somebody with the database's own rights can put anything there."""
+    export = ask(auditor, workspace, actions=["run.failed"])
+    sealing.tamper("UPDATE audit_export SET filters = %s", filters)
+    address = f"/w/{workspace.slug}/audit/exports/"
+    pages = [browser(auditor).get(at) for at in (address, f"{address}{export.public_id}/")]
+    assert [page.status_code for page in pages] == [200, 200]
+    assert all("changed to what is none" in page.text for page in pages)
+    made = build(as_role, workspace, export)
+    assert (made.status, made.problem.split(".")[0]) == (
+        Export.Status.FAILED,
+        "Its filters were changed in the database to what is none",
+    )

@@ -9,6 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from audit.taxonomy import Event
+from bench.guards import past_the_guards
 from provenance.home import Home
 from provenance.ids import uuid7
 from tests import databases
@@ -145,6 +146,19 @@ class TestCommand:
                 call_command("verify", *wish)
             assert refused.value.returncode == 2
         assert not sealing.rows("SELECT FROM audit.event WHERE action = %s", Event.AUDIT_VERIFIED)
+
+    def test_a_short_name_is_taken_and_the_id_that_it_means_is_said(self, configured, anchor, capsys):
+        tell(WORKSPACE, 3)
+        seal(anchor)
+        with databases.admin() as owner, past_the_guards(owner, "workspaces_workspace"):
+            owner.execute("UPDATE workspaces_workspace SET slug = 'acme' WHERE id = %s", [WORKSPACE])
+        call_command("verify", "--workspace", "acme", "--range", "1..3")
+        said = capsys.readouterr()
+        assert f"acme is the workspace {WORKSPACE}, as the database says" in said.err
+        assert f"ok  {ORIGIN}: entries 1 to 3" in said.out
+        with pytest.raises(CommandError, match="There is no workspace 'nobody'") as refused:
+            call_command("verify", "--workspace", "nobody")
+        assert refused.value.returncode == 2
 
     def test_a_range_needs_its_log(self, configured):
         with pytest.raises(CommandError, match="Name the log"):

@@ -17,10 +17,12 @@ from audit.merkle import leaf_hash
 from audit.notes import Checkpoint
 from audit.taxonomy import Event
 from provenance.db import enter
+from provenance.ids import public_id
 from streams import delivery, sweep
 from streams.services import sinks
 from tests import databases
 from tests.audit import sealing
+from tests.browsing import browser
 from tests.fakes.http_server import serving
 from tests.fakes.receivers import authority, fake_bucket, syslog_server
 from tests.gateway.world import detail
@@ -286,6 +288,37 @@ def test_a_checkpoint_that_is_none_is_an_outage_and_nothing_is_sent_by_it(river)
         assert not receiver.messages
     assert "is none: this is no checkpoint. Run `./manage.py fsck`" in river.cursor(sink).last_error
     assert len(river.events(Event.AUDIT_SINK_FAILED)) == 1
+
+
+@pytest.mark.parametrize("change", ["epoch = NULL", "next_idx = NULL", "next_idx = -1"])
+def test_a_stream_that_is_nowhere_is_shown_and_sends_nothing(river, change):
+    """Nobody signed how far a stream came, and whoever owns the table can take NOT NULL away."""
+    column = change.split(" ")[0]
+    with syslog_server(river.ca.server) as receiver, databases.admin() as owner:
+        sink = river.sink("syslog", receiver.address)
+        river.tell()
+        owner.execute(f"ALTER TABLE streams_cursor ALTER {column} DROP NOT NULL")
+        try:
+            owner.execute(f"UPDATE streams_cursor SET {change}")
+            assert browser(river.admin).get(f"/w/{river.world.workspace.slug}/streams/").status_code == 200
+            assert river.flow(sink) == 0
+            problem = river.cursor(sink).last_error
+        finally:
+            owner.execute("DELETE FROM streams_cursor")
+            owner.execute(f"ALTER TABLE streams_cursor ALTER {column} SET NOT NULL")
+        assert not receiver.messages
+    assert problem.startswith("How far this stream came is not known any more")
+
+
+def test_a_stream_whose_place_was_taken_away_is_shown_as_failing(river):
+    sink = river.sink("syslog", "tls://127.0.0.1:1")
+    with databases.admin() as owner:
+        owner.execute("DELETE FROM streams_cursor")
+    client, address = browser(river.admin), f"/w/{river.world.workspace.slug}/streams/"
+    listed, shown = client.get(address), client.get(f"{address}{public_id('snk', sink.pk)}/")
+    assert (listed.status_code, shown.status_code) == (200, 200)
+    assert "is not known any more" in shown.text
+    assert river.flow(sink) == 0
 
 
 def test_a_log_that_was_begun_anew_is_followed_once_the_old_one_is_through(river):

@@ -9,7 +9,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import psycopg
 from django.core.management.base import CommandError, CommandParser
@@ -17,6 +16,7 @@ from django.core.management.base import CommandError, CommandParser
 from audit.anchors import readable
 from audit.envelope import EventContext, ObjectFacts, build, storing
 from audit.epochs import LogName, origin_of
+from audit.management.reader import workspace_named
 from audit.management.refusals import told
 from audit.sealer import Sealer, from_settings
 from audit.taxonomy import Event
@@ -42,7 +42,7 @@ class Command(OurCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """How much of it."""
         parser.add_argument("--full", action="store_true", help="everything, not only what came since the last time")
-        parser.add_argument("--workspace", type=_log, help="only this workspace's log, by its id; or `instance`")
+        parser.add_argument("--workspace", help="only this workspace's log, by its id or short name; or `instance`")
         parser.add_argument("--range", type=_range, help="only these entries of that log, as FIRST..END")
         parser.add_argument(
             "--jobs", type=int, default=os.cpu_count() or 1, help="how many processes read side by side"
@@ -51,16 +51,16 @@ class Command(OurCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Verify; exits with a code that says how it went."""
-        only: LogName | None = options["workspace"]
-        if options["range"] and only is None:
+        if options["range"] and not options["workspace"]:
             raise CommandError(
-                "Name the log of the range: --workspace ID, or --workspace instance.", returncode=COULD_NOT
+                "Name the log of the range: --workspace NAME, or --workspace instance.", returncode=COULD_NOT
             )
         remembered = Home.locate().verified_file
         first, end = options["range"] or (0, None)
         is_partial = bool(options["full"] or options["range"])
-        wanted = Wanted(verified={} if is_partial else _known(remembered), only=only, first=first, end=end)
         sealer = from_settings()
+        only = self._log(sealer, options["workspace"]) if options["workspace"] else None
+        wanted = Wanted(verified={} if is_partial else _known(remembered), only=only, first=first, end=end)
         bar = Bar(sys.stderr)
         # What a table or a function is made to show says nothing while another stands in its place.
         fallen = [f"a wall of the database: {problem}" for problem in problems()]
@@ -87,6 +87,21 @@ class Command(OurCommand):
             self._tell(report)
         if not report.is_good:
             sys.exit(1)
+
+    def _log(self, sealer: Sealer, name: str) -> LogName:
+        """The log of that name. What a short name means is the database's word, so it is said."""
+        if name == "instance":
+            return LogName(None, 1)
+        try:
+            with sealer.connect() as connection:
+                found = workspace_named(connection, name)
+        except psycopg.Error as problem:
+            raise CommandError(f"The log could not be read: {told(problem)}", returncode=COULD_NOT) from problem
+        except CommandError as unknown:
+            raise CommandError(str(unknown), returncode=COULD_NOT) from unknown
+        if str(found) != name:
+            self.stderr.write(f"{name} is the workspace {found}, as the database says; its log is the one of that id.")
+        return LogName(found, 1)
 
     def _tell(self, report: Report) -> None:
         for log in report.logs:
@@ -191,13 +206,6 @@ def _write(name: str, report: Report) -> None:
         sys.stdout.write(text)
     else:
         Path(name).write_text(text, "utf-8")
-
-
-def _log(text: str) -> LogName:
-    try:
-        return LogName(None if text == "instance" else UUID(text), 1)
-    except ValueError:
-        raise ArgumentTypeError("give the id of a workspace, as in the name of its log, or `instance`") from None
 
 
 def _range(text: str) -> tuple[int, int]:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import psycopg
 from django.core.management.base import CommandError, CommandParser
 
+from audit.management.reader import workspace_named
 from audit.management.refusals import told
 from audit.sealer import from_settings
 from audit.tree import Tree
@@ -40,7 +40,8 @@ class Command(OurCommand):
         sealer = from_settings()
         try:
             with sealer.connect() as connection:
-                workspace_id = _workspace(connection, options["workspace"])
+                name = options["workspace"]
+                workspace_id = None if name == INSTANCE else workspace_named(connection, name)
                 tree = Tree(lambda statement, parameters: connection.execute(statement, parameters).fetchall())
                 logs = tree.logs(workspace_id)
         except psycopg.Error as problem:
@@ -58,16 +59,3 @@ class Command(OurCommand):
         except FileExistsError as error:
             raise CommandError(f"{path} exists; name a new file.") from error
         self.stdout.write(f"{path}: {len(keys)} of {logs[-1].origin}")
-
-
-def _workspace(connection: psycopg.Connection[Any], name: str) -> UUID | None:
-    """The workspace with this id or short name. An id is taken as it is: logs outlive their workspaces."""
-    if name == INSTANCE:
-        return None
-    try:
-        return UUID(name)
-    except ValueError:
-        found = connection.execute("SELECT workspace_id FROM public.workspaces_of_slug(%s)", [name]).fetchone()
-    if found is None:
-        raise CommandError(f"There is no workspace {name!r}. Give its short name, as in its addresses, or its id.")
-    return UUID(str(found[0]))
