@@ -48,7 +48,7 @@ def test_a_result_that_is_slow_to_read_holds_up_nobody_else(echo, fake, shape):
         asking.join()
     assert response.state is CallState.SUCCEEDED
     assert "withheld" in response.result.text
-    assert max(waits) < PATIENCE_SECONDS
+    assert max(waits) < 2 * PATIENCE_SECONDS
 
 
 WORST = {
