@@ -16,13 +16,23 @@ from tests import databases
 from tests.fakes.http_server import serving
 from tests.streams.river import WEBHOOK_KEY, ca, river
 from tests.waiting import wait_until
-from tests.workflows.test_drive import fresh, run, rung
-from workflows import sweep
+from tests.workflows.driving import fresh, published
+from tests.workflows.samples import ADDING
+from workflows import doorbell, services, sweep
 from workflows.models import Token
 
-__all__ = ["ca", "river", "run", "rung"]
+__all__ = ["ca", "river"]
 
 A_YEAR = "clock_timestamp() + interval '1 year'"
+
+
+@pytest.fixture
+def run(editor, monkeypatch):
+    """A run that nobody rings for."""
+    monkeypatch.setattr(doorbell, "ring", lambda *_bell: True)
+    with enter(editor.workspace_id):
+        published(editor, ADDING, "adding")
+        return services.start_run(actor=editor, workflow_slug="adding", input={"first": 4, "second": 5})
 
 
 def as_owner(statement):
