@@ -16,7 +16,6 @@ APPS = ("agents", "apikeys", "approvals", "audit", "gateway", "secrets_vault", "
 MAKERS = frozenset({"ObjectFacts", "RowChange"})
 MAY_TELL_CHANGES = {
     "audit/governed.py": "what `save` did; `record` holds the row before it against the log",
-    "audit/envelope.py": "the same facts once more, as they were signed",
     "audit/services.py": "what `RowChange` was given, and rows of third parties, whose events sign no state",
     "gateway/calls/asking.py": "an approval is used up, and is held against the log in the same statement",
 }

@@ -11,7 +11,7 @@ from agents import services as agents
 from agents.models import Agent
 from audit.taxonomy import Event
 from provenance.db import CaughtRefusal, enter, scope, service
-from provenance.errors import Conflict, InternalError
+from provenance.errors import Conflict, InternalError, Unavailable
 from tests import factories
 from workspaces import doors
 
@@ -79,7 +79,7 @@ class TestInsideADoor:
     def test_without_its_event_there_is_no_change(self, workspace, admin, agent_id, stored, settings):
         """The event travels with COMMIT: what the log refuses is refused there, and answered as a failure."""
         settings.AUDIT_SIGNS_AS = "worker"
-        with pytest.raises(InternalError):
+        with pytest.raises(Unavailable):
             doors.answer(workspace.id, lambda: suspend(admin, agent_id) or HttpResponse("done"))
         assert stored() == ("active", 0)
 
