@@ -9,9 +9,11 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
+from audit.attestation import RowAltered
+from audit.loading import attested
 from audit.models import AuditDetail, AuditEvent
 from audit.selectors import EventRow
-from audit.services import Target, record
+from audit.services import Target, record, record_altered
 from audit.taxonomy import Event
 from provenance.actor import Actor
 from provenance.db import database_now, enter
@@ -31,6 +33,7 @@ MOST_NOTABLE = 40
 MOST_WORKFLOWS = 50
 # How many periods that nobody was there for are made up for, in mails of their own.
 MOST_MISSED = 7
+_FIRST_YEAR, _LAST_YEAR = 2000, 9000
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +48,15 @@ RETURNING fence
 
 
 def send_due(workspace_id: UUID, digest_id: UUID) -> int:
-    """Send each whole period that is not sent; how many were."""
+    """Send each whole period that is not sent; how many were. None of a digest that no service can have stored."""
+    try:
+        return _send_due(workspace_id, digest_id)
+    except RowAltered as error:
+        record_altered(error.altered, by="streams.digests")
+        return 0
+
+
+def _send_due(workspace_id: UUID, digest_id: UUID) -> int:
     sent = 0
     for period in _due(workspace_id, digest_id):
         fence = _claim(workspace_id, digest_id, period)
@@ -73,11 +84,21 @@ def _due(workspace_id: UUID, digest_id: UUID) -> list[Period]:
         digest = Digest.objects.for_workspace(workspace_id).filter(pk=digest_id).first()
         if digest is None:
             return []
+        _demand_possible(digest)
         sends = DigestSend.objects.for_workspace(workspace_id).filter(digest=digest)
         now = database_now()
-        done = set(sends.filter(sent_at__isnull=False).values_list("period_start", flat=True))
+        # What was noted as sent and is still to come was noted by somebody else.
+        sent = sends.filter(sent_at__isnull=False, period_start__lte=now)
+        done = set(sent.values_list("period_start", flat=True))
         since = max([digest.created_at, *done])
         return [period for period in periods(digest.period, since, now) if period.start not in done][-MOST_MISSED:]
+
+
+def _demand_possible(digest: Digest) -> None:
+    """Raise `RowAltered` for what no service stores; of all else the gateway says whether it was signed like that."""
+    is_known = digest.period in Digest.Period and digest.risk in {"", *Risk}
+    if not is_known or not _FIRST_YEAR <= digest.created_at.year <= _LAST_YEAR:
+        attested(Digest, "row.id = %(id)s", {"id": digest.pk})
 
 
 def _claim(workspace_id: UUID, digest_id: UUID, period: Period) -> int | None:

@@ -222,6 +222,26 @@ def test_a_day_is_mailed_once_when_it_is_over(mailing, monkeypatch):
     assert (sent.object_id, sent.kid, detail(sent)["events"] > 2) == (str(mailing.digest.pk), "worker-1", True)
 
 
+@pytest.mark.parametrize("moment", ["infinity", "200000-01-01", "0001-01-01", "-infinity"])
+def test_a_digest_of_no_time_is_an_alarm_and_not_sent(mailing, monkeypatch, moment):
+    with unguarded("streams_digest") as owner:
+        owner.execute("UPDATE streams_digest SET created_at = %s", [moment])
+    tomorrow(monkeypatch)
+    assert [send(mailing), send(mailing)] == [0, 0]
+    assert not mailing.relay.mails
+    (alarm,) = mailing.events(Event.AUDIT_ROW_ALTERED)
+    assert (alarm.object_type, alarm.object_id) == ("digest", str(mailing.digest.pk))
+
+
+@pytest.mark.parametrize("moment", ["infinity", "200000-01-01", "2100-01-01"])
+def test_a_period_that_is_to_come_and_noted_as_sent_holds_up_no_other(mailing, monkeypatch, moment):
+    tomorrow(monkeypatch)
+    assert send(mailing) == 1
+    with databases.admin() as owner:
+        owner.execute("UPDATE streams_digestsend SET period_start = %s", [moment])
+    assert send(mailing) == 1
+
+
 def test_two_workers_at_once_send_one_mail(mailing, monkeypatch):
     tomorrow(monkeypatch)
     before = databases.become("prov_worker")
