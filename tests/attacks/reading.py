@@ -62,7 +62,3 @@ class ReadLog:
             if answer.streaming:
                 answer.close()
         return found
-
-    def statuses(self) -> dict[str, int]:
-        """With which status."""
-        return {name: answer.status_code for name, answer in self.answers().items()}
