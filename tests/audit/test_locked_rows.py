@@ -20,7 +20,7 @@ from tests.audit.sealing import WORKSPACE
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE)]
 
 SYSTEM = Actor.system("locks", WORKSPACE)
-SOON = 20
+SOON = 60
 
 
 @pytest.fixture
@@ -126,7 +126,8 @@ def wait_until_somebody_waits():
     with databases.admin() as owner:
         for _ in range(SOON * 50):
             if owner.execute(
-                "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'FOR UPDATE'"
+                "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+                " AND wait_event_type = 'Lock' AND query ~ 'FOR UPDATE'"
             ).rowcount:
                 return
             time.sleep(0.02)
