@@ -46,6 +46,8 @@ def backup():
 def duplicate(name, copy):
     connection.close()
     with psycopg.connect(databases.admin_url(), autocommit=True) as server:
+        # A database that somebody is connected to cannot be copied; a thread of an earlier test may still be.
+        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
         server.execute(f"CREATE DATABASE {copy} TEMPLATE {name}")
         server.execute(f"ALTER DATABASE {copy} OWNER TO prov_owner")
     grant_database(databases.admin_url(), copy)
