@@ -54,10 +54,6 @@ from provenance.keyfiles import KeyRefused
 from provenance.postgres.names import signed_in
 
 PAUSE_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 0.6
-PAUSES = 12
-"""How many times as long as a pass took the sealer pauses, within these bounds. A third of what a pass costs is of the pass
-and not of its events, and writers on the same machine pay for it: where they are many, passes are fewer and larger."""
 MOST_EVENTS = 20_000
 """Of one pass: what memory holds at a time. A transaction is never divided."""
 CHECK_AGAIN_SECONDS = 5
@@ -110,7 +106,6 @@ class Sealer:
         for thread in threads:
             thread.start()
         while not stop.is_set():
-            begun = time.monotonic()
             try:
                 is_more = self.work()
             except LostLease:
@@ -122,8 +117,7 @@ class Sealer:
             for courier in self.couriers:
                 courier.look()
             if not is_more:
-                took = time.monotonic() - begun
-                stop.wait(min(max(PAUSE_SECONDS, PAUSES * took), LONGEST_PAUSE_SECONDS))
+                stop.wait(PAUSE_SECONDS)
         self.close()
         for thread in threads:
             # A place that hangs must not keep the sealer from ending.

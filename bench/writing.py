@@ -180,7 +180,9 @@ def changes(ground: Ground, *, quick: bool) -> list[Figure]:
 
     rounds = 3 if quick else 11
     work = interleaved({name: partial(a_round, name, 1, 250 if quick else 1500, CPU_BOUND) for name in tables}, rounds)
-    durable = interleaved({name: partial(a_round, name, 8, 40 if quick else 150, "") for name in tables}, rounds)
+    each = 40 if quick else 150
+    durable = interleaved({name: partial(a_round, name, 8, each, SLOW_FLUSH) for name in tables}, rounds)
+    here = interleaved({name: partial(a_round, name, 8, each, "") for name in tables}, rounds)
     return [
         against(
             *(work["with"], work["without"], "server_us"),
@@ -194,6 +196,11 @@ def changes(ground: Ground, *, quick: bool) -> list[Figure]:
             name="4 audited change: rate, 8 clients, durable",
             unit="/s",
             goal=Goal(kind="least", bound=0.95),
+        ),
+        against(
+            *(here["with"], here["without"], "rate"),
+            name="  audited change: rate, 8 clients, durable on this disk",
+            unit="/s",
         ),
         against(
             *(work["with"], work["without"], "rate"),
