@@ -26,7 +26,7 @@ from provenance.egress import Egress, EgressRefused
 from provenance.s3 import UnusableCredentials, s3_headers
 
 FOLDER = "checkpoints"
-TOTAL_SECONDS = 20.0
+WRITE_SECONDS = 20.0
 READ_SECONDS = 5.0
 """For each of the two requests of a reading: a start waits for both (`continuity.ANCHOR_SECONDS`)."""
 LARGEST_ANSWER_BYTES = 8 * 2**20
@@ -75,7 +75,7 @@ class LockedBucket:
             "x-amz-object-lock-mode": MODE,
             "x-amz-object-lock-retain-until-date": f"{until:%Y-%m-%dT%H:%M:%SZ}",
         }
-        put = self._ask("PUT", key, body=body, signed=signed)
+        put = self._ask("PUT", key, body=body, signed=signed, seconds=WRITE_SECONDS)
         self._demand_lock(key, put.headers.get("x-amz-version-id", ""), at)
 
     def newest(self) -> dict[str, str]:
@@ -119,7 +119,7 @@ class LockedBucket:
 
     def _demand_lock(self, key: str, version: str, at: datetime) -> None:
         """A store that ignores what it does not know has taken the object and locked nothing."""
-        said = self._ask("HEAD", key, {"versionId": version} if version else {}).headers
+        said = self._ask("HEAD", key, {"versionId": version} if version else {}, seconds=WRITE_SECONDS).headers
         until = said.get("x-amz-object-lock-retain-until-date", "")
         try:
             is_long = datetime.fromisoformat(until) > at + timedelta(days=SEVEN_YEARS_DAYS - 1)
@@ -139,7 +139,7 @@ class LockedBucket:
         *,
         body: bytes = b"",
         signed: Mapping[str, str] | None = None,
-        seconds: float = TOTAL_SECONDS,
+        seconds: float,
     ) -> httpx2.Response:
         url = f"{self.url}/{quote(key, safe='/~')}" + (f"?{urlencode(query, quote_via=quote)}" if query else "")
         limits: dict[str, Any] = {"total_seconds": seconds, "max_response_bytes": LARGEST_ANSWER_BYTES}

@@ -105,7 +105,7 @@ def test_a_store_that_may_not_be_read_says_so(store, place):
 
 
 def test_a_store_that_says_nothing_is_given_up(store, place, monkeypatch):
-    monkeypatch.setattr(buckets, "TOTAL_SECONDS", 0.2)
+    monkeypatch.setattr(buckets, "WRITE_SECONDS", 0.2)
     monkeypatch.setattr(buckets, "READ_SECONDS", 0.2)
     store.hangs = True
     with pytest.raises(AnchorFailed, match="does not answer"):
