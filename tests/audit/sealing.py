@@ -124,12 +124,13 @@ def checkpoints(workspace_id: UUID | None) -> list[Checkpoint]:
     ]
 
 
-def leaf_of(event_id: UUID) -> bytes:
+def leaf_of(event_id: UUID | str) -> bytes:
     """The leaf that a stored event must have."""
-    return leaves_of([event_id])[event_id]
+    (leaf,) = leaves_of([event_id]).values()
+    return leaf
 
 
-def leaves_of(event_ids: Sequence[UUID]) -> dict[UUID, bytes]:
+def leaves_of(event_ids: Sequence[UUID | str]) -> dict[UUID, bytes]:
     """The leaves that stored events must have, by their ids."""
     found = rows("SELECT id, body, mac FROM audit.event WHERE id = ANY (%s)", list(event_ids))
     return {event_id: leaf_hash(event_entry(body.encode(), bytes(mac))) for event_id, body, mac in found}
