@@ -294,7 +294,11 @@ class Governed(_Tracked, TenantModel):
 
     @classmethod
     def locked(cls, actor: Actor, **key: Any) -> Self | None:
-        """As for each row of a workspace, with what the newest event told of it: nobody changes either until the end."""
+        """The row of the actor's workspace with this key (`pk=…`, `name=…`), locked until the transaction ends.
+
+        None when there is none. This is how the change of a row begins. With it comes what the newest event told of the
+        row, which nobody changes either.
+        """
         look = f"audit.{cls.told_by}('{cls.object_type()}', id::text, audit_rev)"
         found: tuple[Self, str | None] | None = rows.lock(cls, {"workspace_id": workspace_of(actor), **key}, look)
         if found is None:

@@ -195,15 +195,6 @@ class TenantModel(models.Model):
     class Meta:
         abstract = True
 
-    @classmethod
-    def locked(cls, actor: Actor, **key: Any) -> Self | None:
-        """The row of the actor's workspace with this key (`pk=…`, `name=…`), locked until the transaction ends.
-
-        None when there is none. This is how the change of a row begins.
-        """
-        found: tuple[Self, Any] | None = rows.lock(cls, {"workspace_id": workspace_of(actor), **key})
-        return found[0] if found else None
-
     def fresh(self) -> Self:
         """The same row as the database has it now."""
         row = type(self)._default_manager.get(**rows.key_of(self))
@@ -211,12 +202,9 @@ class TenantModel(models.Model):
 
     def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, *rest: Any) -> Any:
         """Django's hook for the UPDATE of `save`, which is private: tests/provenance/test_rows.py pins it."""
-        done = rows.update(type(self), rows.key_of(self), values)
-        return (
-            super()._do_update(base_qs.filter(**rows.key_of(self)), using, pk_val, values, *rest)
-            if done is None
-            else done
-        )
+        key = rows.key_of(self)
+        done = rows.update(type(self), key, values)
+        return super()._do_update(base_qs.filter(**key), using, pk_val, values, *rest) if done is None else done
 
 
 class TenantForeignKey(models.ForeignKey[Any, Any]):

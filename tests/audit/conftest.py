@@ -11,6 +11,7 @@ from audit.governed import Governed
 from audit.guard import Grant, GuardTable, TenantTable
 from audit.services import Target, record
 from audit.taxonomy import Event
+from provenance.actor import Actor
 from provenance.db import enter
 from tests import databases
 from tests.audit import sealing
@@ -60,6 +61,16 @@ def _probe_table(django_db_setup: None) -> Iterator[None]:
 def probe(_probe_table: None) -> type[Probe]:
     """The model of the governed table."""
     return Probe
+
+
+@pytest.fixture
+def row(probe: type[Probe]) -> Probe:
+    """A row of the governed table, committed with its event. For `@pytest.mark.workspaces(WORKSPACE)`."""
+    with enter(sealing.WORKSPACE):
+        made = probe(workspace_id=sealing.WORKSPACE, name="one")
+        made.save()
+        record(actor=Actor.system("tests", sealing.WORKSPACE), event=Event.AGENT_CREATED, target=made)
+    return made
 
 
 @pytest.fixture

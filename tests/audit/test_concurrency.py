@@ -18,15 +18,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WO
 SYSTEM = Actor.system("race", WORKSPACE)
 
 
-@pytest.fixture
-def row(probe):
-    with enter(WORKSPACE):
-        made = probe(workspace_id=WORKSPACE, name="one")
-        made.save()
-        record(actor=SYSTEM, event=Event.AGENT_CREATED, target=made)
-    return made
-
-
 def elsewhere(work):
     """Run it in another thread, and so in another connection and transaction."""
 

@@ -24,15 +24,6 @@ SOON = 60
 
 
 @pytest.fixture
-def row(probe):
-    with enter(WORKSPACE):
-        made = probe(workspace_id=WORKSPACE, name="one")
-        made.save()
-        record(actor=SYSTEM, event=Event.AGENT_CREATED, target=made)
-    return made
-
-
-@pytest.fixture
 def lock(probe, row):
     return lambda: probe.locked(SYSTEM, pk=row.pk)
 
