@@ -28,7 +28,7 @@ def lock(model: type[models.Model], key: dict[str, Any], beside: str = "NULL") -
         raise transaction.TransactionManagementError("A row is locked inside a transaction, or not at all.")
     statement, names, loads = _selecting(model, tuple(key), beside)
     with connection.cursor() as cursor:
-        cursor.execute(statement, [_plain(value) for value in key.values()])
+        cursor.execute(connection.connection.ready(statement), [_plain(value) for value in key.values()])
         found = cursor.fetchone()
     if found is None:
         return None
@@ -55,7 +55,8 @@ def update_returning(
     if made is None:
         return None
     with connection.cursor() as cursor:
-        cursor.execute(*made)
+        statement, parameters = made
+        cursor.execute(connection.connection.ready(statement), parameters)
         return [answer for (answer,) in cursor.fetchall()]
 
 

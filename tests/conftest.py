@@ -126,19 +126,27 @@ def as_role() -> Callable[[str], Any]:
 
 
 @pytest.fixture
-def round_trips(tmp_path: Path) -> Callable[[], Any]:
-    """`with round_trips() as sent: …` - what the driver sends inside the block, as libpq itself writes it down."""
+def round_trips(tmp_path: Path) -> Callable[..., Any]:
+    """`with round_trips() as sent: …` - what the driver sends inside the block, as libpq itself writes it down.
+
+    With `is_straight=False`, unless said otherwise: as behind a pooler, where statements are sent whole and not by a name.
+    """
 
     @contextmanager
-    def watch() -> Iterator[list[str]]:
+    def watch(*, is_straight: bool = False) -> Iterator[list[str]]:
         connection.ensure_connection()
+        driver = connection.connection
+        was_straight, driver.is_straight = driver.is_straight, is_straight
+        if not is_straight:
+            driver.forget_ready()
         sent: list[str] = []
         with (tmp_path / "trace").open("w+") as file:
-            connection.connection.pgconn.trace(file.fileno())
+            driver.pgconn.trace(file.fileno())
             yield sent
-            connection.connection.pgconn.untrace()
+            driver.pgconn.untrace()
             file.seek(0)
             sent += re.findall(r'\tF\t\d+\tQuery\t "(.*?)"\n(?=\d{4}-|\Z)', file.read(), re.DOTALL)
+        driver.is_straight = was_straight
 
     return watch
 

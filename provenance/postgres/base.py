@@ -16,7 +16,10 @@ from psycopg.types.datetime import TimestamptzLoader
 
 from provenance.postgres.connection import ScopedConnection, demand_changed
 from provenance.postgres.refusals import BY_SQLSTATE
-from provenance.postgres.session import begun
+from provenance.postgres.session import begun, is_straight
+
+_NOT_READY = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.FeatureNotSupported)
+"""What Postgres says to a statement that is no longer prepared, or whose answer would have other columns than then."""
 
 
 class RefusalWrapper(DatabaseErrorWrapper):
@@ -28,6 +31,8 @@ class RefusalWrapper(DatabaseErrorWrapper):
         self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Raise the class that belongs to our SQLSTATE; leave the rest to Django."""
+        if isinstance(exc_value, _NOT_READY) and isinstance(self.wrapper.connection, ScopedConnection):
+            self.wrapper.connection.forget_ready()
         refusal = BY_SQLSTATE.get(exc_value.sqlstate or "") if isinstance(exc_value, psycopg.Error) else None
         if refusal is not None and isinstance(exc_value, psycopg.Error):
             self.wrapper.errors_occurred = True
@@ -104,6 +109,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _configure_connection(self, connection: psycopg.Connection) -> bool:
         """Django's hook for each new connection, pooled or not, which is private: tests/attacks/test_hostile_settings.py pins it."""
         connection.execute(begun(connection.info.server_version))
+        if isinstance(connection, ScopedConnection):
+            connection.is_straight = is_straight(connection)
         super()._configure_connection(connection)  # type: ignore[misc]  # the stubs lack it
         return True
 

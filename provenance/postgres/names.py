@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from provenance.postgres.session import begun
+from provenance.postgres.session import begun, is_straight
 
 FIND_OWN_NAMES_FIRST = "SET LOCAL search_path = pg_catalog, public, pg_temp"
 """For one transaction, before anything is asked in it. A statement of its own kind: no function stands behind it."""
@@ -100,5 +100,8 @@ def signed_in(url: str, *, autocommit: bool = False, **parameters: Any) -> psyco
     """A connection on which names mean what they should, and values are read as they are. Raises psycopg.Error."""
     connection = psycopg.connect(url, autocommit=True, **parameters)
     connection.execute(begun(connection.info.server_version))
+    if not is_straight(connection):
+        # The driver's own names of statements would be other connections' names too.
+        connection.prepare_threshold = None
     connection.autocommit = autocommit
     return connection

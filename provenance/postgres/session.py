@@ -5,6 +5,11 @@ names are found. What is read and written here rests on these, so each connectio
 A setting that only a superuser may change is the readiness check's to name (`provenance.catalog`).
 """
 
+from typing import Any
+
+import psycopg
+from psycopg.rows import tuple_row
+
 _TRANSACTIONS_END = 170000
 """Postgres 17: transactions can have a time of their own."""
 
@@ -27,3 +32,14 @@ def begun(server_version: int) -> str:
         settings.insert(0, "transaction_timeout = 0")
     # Of a kind of its own: no function stands behind it that somebody could have put another one in front of.
     return "; ".join(f"SET {setting}" for setting in settings)
+
+
+def is_straight(connection: psycopg.Connection[Any]) -> bool:
+    """Whether one process of the server answers this connection for as long as it lasts.
+
+    Behind a pooler that hands out one process for each transaction (PgBouncer) it need not; its key to cancel queries names
+    no process of the server.
+    """
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute("SELECT pg_catalog.pg_backend_pid()")
+        return cursor.fetchone() == (connection.info.backend_pid,)

@@ -1,0 +1,164 @@
+"""Statements that are said often are planned once for a connection, wherever one process of the server answers all of it."""
+
+import psycopg
+import pytest
+from django.db import DatabaseError, ProgrammingError, connection
+
+from agents.models import Agent
+from audit.services import record
+from audit.taxonomy import Event
+from provenance.db import enter, scope
+from provenance.ids import uuid7
+from provenance.postgres.connection import ScopedConnection
+from tests import databases, factories
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TIMES = 3
+"""A statement is met, met again, and ready from then on."""
+
+
+@pytest.fixture
+def agent(admin, workspace):
+    with enter(workspace.id):
+        return factories.make_agent(admin)
+
+
+@pytest.fixture(autouse=True)
+def driver(agent):
+    """A connection that has met nothing yet."""
+    connection.close()
+    connection.ensure_connection()
+    return connection.connection
+
+
+@pytest.fixture
+def rename(admin, workspace, agent):
+    def change(title):
+        with enter(workspace.id):
+            row = Agent.locked(admin, pk=agent.pk)
+            row.title = title
+            row.save(update_fields=["title"])
+            record(actor=admin, event=Event.AGENT_UPDATED, target=row)
+
+    return change
+
+
+def prepared():
+    """The beginnings of what the server keeps for this connection of an agent's change."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements WHERE statement ~ 'agents_agent|audit.store'")
+        return sorted(statement.split(" AS ", 1)[1].split()[0] for (statement,) in cursor.fetchall())
+
+
+def test_lock_change_and_event_are_planned_once(workspace, agent, rename, round_trips):
+    for number in range(TIMES):
+        rename(f"Reads {number}")
+    with round_trips(is_straight=True) as sent:
+        rename("Reads and asks")
+    first, second = sent
+    assert [part.split()[0] for part in first.split("; ")] == ["BEGIN", "SET", "EXECUTE"]
+    assert [part.split()[0] for part in second.split("; ")] == ["EXECUTE", "EXECUTE", "COMMIT"]
+    assert prepared() == ["SELECT", "SELECT", "UPDATE"]
+    with enter(workspace.id):
+        assert agent.fresh().title == "Reads and asks"
+
+
+def test_what_is_said_once_is_not_kept(rename):
+    rename("Reads")
+    assert prepared() == []
+
+
+def test_a_plan_that_was_made_in_one_workspace_shows_nothing_of_another(
+    workspace, other_workspace, admin, stranger, agent, rename
+):
+    """The scope is asked for at each time and is no part of the plan (T09)."""
+    for _ in range(10):
+        rename(uuid7().hex)
+        with enter(other_workspace.id):
+            assert Agent.locked(stranger, pk=agent.pk) is None
+        # Somebody who names this workspace, in the scope of the other one.
+        with enter(workspace.id), scope(other_workspace.id):
+            assert Agent.locked(admin, pk=agent.pk) is None
+    assert prepared() == ["SELECT", "SELECT", "UPDATE"]
+
+
+def test_a_change_that_is_refused_leaves_the_statement_ready(rename, agent, workspace, admin):
+    for number in range(TIMES):
+        rename(f"Reads {number}")
+    with pytest.raises(DatabaseError, match="too long"):
+        rename("x" * 201)
+    rename("Reads")
+    with enter(workspace.id):
+        assert agent.fresh().title == "Reads"
+
+
+def test_who_empties_the_session_is_answered_once(rename, driver):
+    for number in range(TIMES):
+        rename(f"Reads {number}")
+    driver.execute("DEALLOCATE ALL")
+    driver.commit()
+    with pytest.raises(DatabaseError, match="does not exist"):
+        rename("Reads")
+    for number in range(TIMES):
+        rename(f"Reads again {number}")
+    assert prepared() == ["SELECT", "SELECT", "UPDATE"]
+
+
+def test_a_column_of_another_type_is_answered_once(workspace, driver):
+    with databases.admin() as owner:
+        owner.execute("CREATE TABLE typed (id int, what varchar(5)); GRANT ALL ON typed TO PUBLIC")
+
+    def look():
+        with enter(workspace.id), connection.cursor() as cursor:
+            cursor.execute(driver.ready("SELECT what FROM typed WHERE id = %s"), [1])
+            return cursor.fetchall()
+
+    try:
+        for _ in range(TIMES):
+            assert look() == []
+        with databases.admin() as owner:
+            owner.execute("ALTER TABLE typed ALTER what TYPE varchar(6); INSERT INTO typed VALUES (1, 'longer')")
+        with pytest.raises(DatabaseError, match="must not change result type"):
+            look()
+        for _ in range(TIMES):
+            assert look() == [("longer",)]
+    finally:
+        with databases.admin() as owner:
+            owner.execute("DROP TABLE typed")
+
+
+def test_a_statement_that_cannot_be_prepared_says_itself_why(workspace, driver):
+    def look():
+        with enter(workspace.id), connection.cursor() as cursor:
+            cursor.execute(driver.ready("SELECT FROM nowhere WHERE id = %s"), [1])
+
+    for _ in range(TIMES):
+        with pytest.raises(ProgrammingError, match='"nowhere" does not exist'):
+            look()
+
+
+def test_so_many_are_kept_and_no_more(workspace, driver):
+    for _ in range(TIMES):
+        for number in range(300):
+            driver.ready(f"SELECT {number} + %s")
+        with enter(workspace.id), connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'ready%'")
+            (kept,) = cursor.fetchone()
+    assert kept == 200
+
+
+def test_without_parameters_as_well(workspace, driver):
+    for _ in range(TIMES):
+        with enter(workspace.id), connection.cursor() as cursor:
+            cursor.execute(driver.ready("SELECT 7"))
+            assert cursor.fetchall() == [(7,)]
+
+
+def test_a_connection_of_which_nothing_is_known_prepares_nothing():
+    with ScopedConnection.connect(databases.role_url("web"), autocommit=True) as fresh:
+        for _ in range(TIMES):
+            assert fresh.ready("SELECT %s") == "SELECT %s"
+            with fresh.transaction():
+                fresh.execute("SELECT 1")
+        assert isinstance(fresh, psycopg.Connection)
