@@ -159,8 +159,12 @@ class Sealer:
 
     def seal(self) -> bool:
         """Seal what was committed since the pass before; whether it had to stop at `most_events`."""
-        connection = self._open()
-        with no_collection(), connection.transaction():
+        # Around all of it: what a pass took in is gone when the collector looks again.
+        with no_collection():
+            return self._seal(self._open())
+
+    def _seal(self, connection: psycopg.Connection[Any]) -> bool:
+        with connection.transaction():
             # First of all, and before this transaction has an id of its own: the snapshot of everything that follows.
             row = connection.execute(sql.STATE).fetchone()
             state = State.parse(row) if row else None
