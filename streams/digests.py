@@ -42,7 +42,7 @@ INSERT INTO streams_digestsend AS send (id, workspace_id, digest_id, period_star
 VALUES (%(id)s, %(workspace_id)s, %(digest_id)s, %(start)s, 1, clock_timestamp() + make_interval(secs => %(seconds)s), 0, '')
     ON CONFLICT (workspace_id, digest_id, period_start) DO UPDATE
    SET fence = send.fence + 1, lease_until = excluded.lease_until
- WHERE send.sent_at IS NULL AND send.lease_until < clock_timestamp()
+ WHERE send.sent_at IS NULL AND NOT send.lease_until BETWEEN clock_timestamp() AND clock_timestamp() + interval '2 hours'
 RETURNING fence
 """
 

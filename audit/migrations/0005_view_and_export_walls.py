@@ -5,13 +5,17 @@ from django.db import migrations
 from audit.guard import CompositeForeignKey, DefinerFunction, Grant, GuardTable, TenantTable
 from audit.taxonomy import Event
 
-# What a lost doorbell or a killed worker left, and what has lain here long enough. Ids and workspaces only (T09).
+# What a lost doorbell or a killed worker left, and what has lain here long enough. Nobody asks for a lease of two minutes,
+# or to keep a bundle for two days: such times were set by somebody else, or while the clock of the database was ahead.
+# Ids and workspaces only (T09).
 _DUE = """
 CREATE FUNCTION public.audit_exports_due() RETURNS TABLE (workspace_id uuid, export_id uuid)
 LANGUAGE sql STABLE AS $$
     SELECT export.workspace_id, export.id FROM public.audit_export AS export
-     WHERE (export.status IN ('queued', 'running') AND export.lease_until < pg_catalog.now())
-        OR (export.status IN ('ready', 'failed') AND export.expires_at < pg_catalog.now())
+     WHERE (export.status IN ('queued', 'running')
+            AND NOT export.lease_until BETWEEN pg_catalog.now() AND pg_catalog.now() + interval '2 minutes')
+        OR (export.status IN ('ready', 'failed')
+            AND NOT export.expires_at BETWEEN pg_catalog.now() AND pg_catalog.now() + interval '2 days')
      LIMIT 20
 $$
 """

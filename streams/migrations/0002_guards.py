@@ -25,7 +25,7 @@ LANGUAGE sql STABLE AS $$
    ORDER BY c.next_at LIMIT $1
 $$
 """
-# Digests whose last whole period (UTC) is not sent. `$1` is the time it is.
+# Digests whose last whole period (UTC) is not sent. `$1` is the time it is. No worker asks for a lease or a pause of two hours.
 DUE_DIGESTS = """
 CREATE FUNCTION public.streams_due_digests(timestamptz, integer) RETURNS TABLE (workspace_id uuid, digest_id uuid)
 LANGUAGE sql STABLE AS $$
@@ -36,7 +36,8 @@ LANGUAGE sql STABLE AS $$
      AND NOT EXISTS (SELECT FROM public.streams_digestsend s
                       WHERE s.workspace_id = d.workspace_id AND s.digest_id = d.id
                         AND s.period_start >= date_trunc(u.unit, p.ends_at - interval '1 second', 'UTC')
-                        AND (s.sent_at IS NOT NULL OR s.lease_until > clock_timestamp()))
+                        AND (s.sent_at IS NOT NULL
+                             OR s.lease_until BETWEEN clock_timestamp() AND clock_timestamp() + interval '2 hours'))
    ORDER BY d.id LIMIT $2
 $$
 """

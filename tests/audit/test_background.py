@@ -160,6 +160,35 @@ def test_what_fails_is_tried_three_times_and_then_says_so(workspace, auditor, as
     assert len(rung) == 3
 
 
+@pytest.mark.parametrize("time", ["'infinity'", "now() + interval '1 year'"])
+@pytest.mark.parametrize("status", ["queued", "running"])
+def test_a_lease_that_nobody_asks_for_is_not_waited_for(workspace, auditor, as_role, rung, time, status):
+    """Somebody set it, or a clock that was ahead."""
+    export = ask(auditor, workspace)
+    rung.clear()
+    with as_role("worker"):
+        background.sweep(None)
+    assert not rung, "nobody had the time to come"
+    sealing.tamper(f"UPDATE audit_export SET status = '{status}', lease_until = {time}")
+    with as_role("worker"):
+        background.sweep(None)
+    assert rung == [(workspace.pk, export.pk)]
+    assert build(as_role, workspace, export).status == Export.Status.READY
+    assert timedelta(minutes=2) >= 2 * background.LEASE
+
+
+@pytest.mark.parametrize("time", ["'infinity'", "now() + interval '1 year'"])
+def test_nothing_is_kept_longer_than_anybody_asks_for(workspace, auditor, as_role, time):
+    export = ask(auditor, workspace)
+    build(as_role, workspace, export)
+    sealing.tamper(f"UPDATE audit_export SET expires_at = {time}")
+    with as_role("worker"):
+        background.sweep(None)
+    assert fresh(workspace, export).status == Export.Status.EXPIRED
+    with enter(workspace.pk):
+        assert not ExportChunk.objects.exists()
+
+
 def test_after_a_day_it_is_let_go_of(workspace, auditor, as_role):
     export = ask(auditor, workspace)
     build(as_role, workspace, export)

@@ -201,6 +201,11 @@ def send(river):
         databases.become(before)
 
 
+def lease(until):
+    with databases.admin() as owner:
+        owner.execute(f"UPDATE streams_digestsend SET lease_until = {until}")
+
+
 def test_a_day_is_mailed_once_when_it_is_over(mailing, monkeypatch):
     assert send(mailing) == 0
     mailing.tell(2, Event.RUN_FAILED, target=Target("run", "r", label="Vendor terms\r\nBcc: x@evil.example"))
@@ -242,6 +247,20 @@ def test_a_period_that_is_to_come_and_noted_as_sent_holds_up_no_other(mailing, m
     assert send(mailing) == 1
 
 
+@pytest.mark.parametrize("until", ["'infinity'", "clock_timestamp() + interval '1 year'"])
+def test_a_lease_that_nobody_asks_for_holds_up_no_digest(mailing, monkeypatch, until):
+    """Somebody set it, or a clock that was ahead."""
+    tomorrow(monkeypatch)
+    monkeypatch.setattr(settings, "EMAIL_URL", "smtp://127.0.0.1:9")
+    assert send(mailing) == 0
+    monkeypatch.setattr(settings, "EMAIL_URL", mailing.relay.url)
+    lease(f"clock_timestamp() + interval '{digests.LONGEST_PAUSE_MINUTES} minutes'")
+    assert (rung_tomorrow(monkeypatch), send(mailing)) == ([], 0), "a pause after a failure is kept"
+    lease(until)
+    assert rung_tomorrow(monkeypatch) == [(str(mailing.workspace_id), str(mailing.digest.pk))]
+    assert send(mailing) == 1
+
+
 def test_two_workers_at_once_send_one_mail(mailing, monkeypatch):
     tomorrow(monkeypatch)
     before = databases.become("prov_worker")
@@ -271,13 +290,11 @@ def test_who_has_left_gets_none_and_a_relay_that_is_away_is_told_once(mailing, m
         (row,) = DigestSend.objects.all()
         assert "relay did not take it" in row.last_error
     for _ in range(2):
-        with databases.admin() as owner:
-            owner.execute("UPDATE streams_digestsend SET lease_until = now() - interval '1 second'")
+        lease("now() - interval '1 second'")
         assert send(mailing) == 0
     assert len(mailing.events(Event.AUDIT_DIGEST_FAILED)) == 1
     monkeypatch.setattr(settings, "EMAIL_URL", mailing.relay.url)
-    with databases.admin() as owner:
-        owner.execute("UPDATE streams_digestsend SET lease_until = now() - interval '1 second'")
+    lease("now() - interval '1 second'")
     assert send(mailing) == 1
     ((to, _text),) = mailing.relay.mails
     assert len(to) == 1
@@ -303,14 +320,23 @@ def test_without_a_relay_the_digest_says_so(mailing, monkeypatch):
         assert "EMAIL_URL and EMAIL_FROM are not both set" in DigestSend.objects.get().last_error
 
 
-def test_the_sweep_rings_for_a_digest_whose_period_is_over(mailing, monkeypatch):
-    rung = []
-    monkeypatch.setattr(sweep.current_app, "send_task", lambda name, args, **_: rung.append((name, *args)))
+def rung(monkeypatch, now):
+    """The digests that the sweep of a worker rings for."""
+    heard = []
+    monkeypatch.setattr(sweep.current_app, "send_task", lambda name, args, **_: heard.append((name, args)))
+    sweep._digests_of.cache_clear()
     before = databases.become("prov_worker")
     try:
-        sweep.sweep(datetime.now(UTC))
-        assert not [name for name, *_ in rung if name == sweep.DIGEST_TASK]
-        sweep.sweep(datetime.now(UTC) + timedelta(days=1))
+        sweep.sweep(now)
     finally:
         databases.become(before)
-    assert (sweep.DIGEST_TASK, str(mailing.workspace_id), str(mailing.digest.pk)) in rung
+    return [tuple(args) for name, args in heard if name == sweep.DIGEST_TASK]
+
+
+def rung_tomorrow(monkeypatch):
+    return rung(monkeypatch, datetime.now(UTC) + timedelta(days=1))
+
+
+def test_the_sweep_rings_for_a_digest_whose_period_is_over(mailing, monkeypatch):
+    assert not rung(monkeypatch, datetime.now(UTC))
+    assert rung_tomorrow(monkeypatch) == [(str(mailing.workspace_id), str(mailing.digest.pk))]
