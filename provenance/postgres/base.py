@@ -18,9 +18,6 @@ from provenance.postgres.connection import ScopedConnection, demand_changed
 from provenance.postgres.refusals import BY_SQLSTATE
 from provenance.postgres.session import begun, is_straight
 
-_NOT_READY = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.FeatureNotSupported)
-"""What Postgres says to a statement that is no longer prepared, or whose answer would have other columns than then."""
-
 
 class RefusalWrapper(DatabaseErrorWrapper):
     """Gives the refusals of our walls their own classes, wherever they surface: at a statement or at COMMIT."""
@@ -31,8 +28,8 @@ class RefusalWrapper(DatabaseErrorWrapper):
         self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Raise the class that belongs to our SQLSTATE; leave the rest to Django."""
-        if isinstance(exc_value, _NOT_READY) and isinstance(self.wrapper.connection, ScopedConnection):
-            self.wrapper.connection.forget_ready()
+        if isinstance(exc_value, psycopg.Error) and isinstance(self.wrapper.connection, ScopedConnection):
+            self.wrapper.connection.note_failure(exc_value)
         refusal = BY_SQLSTATE.get(exc_value.sqlstate or "") if isinstance(exc_value, psycopg.Error) else None
         if refusal is not None and isinstance(exc_value, psycopg.Error):
             self.wrapper.errors_occurred = True

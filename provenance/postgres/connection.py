@@ -1,12 +1,12 @@
 """A psycopg connection whose transactions open with the workspace in scope."""
 
+import hashlib
 from collections.abc import Sequence
 from contextvars import ContextVar
-from itertools import count
 from typing import Any
 from uuid import UUID
 
-from psycopg import ClientCursor, Connection, OperationalError, pq
+from psycopg import ClientCursor, Connection, Error, OperationalError, errors, pq
 from psycopg.abc import PQGen
 
 WORKSPACE: ContextVar[UUID | None] = ContextVar("workspace", default=None)
@@ -15,6 +15,11 @@ WORKSPACE: ContextVar[UUID | None] = ContextVar("workspace", default=None)
 
 _MOST_READY = 200
 """So many statements does a connection keep ready. Each takes some ten kilobytes of the server."""
+_LONGEST_READY = 1_000
+"""So long is one of them at most. What stores many rows is another statement for each number of them, and takes megabytes."""
+_OUTDATED = ("0A", "22", "26", "42")
+"""Classes of what Postgres says to a statement that it knows no longer (26), whose answer would have other columns than
+then (0A), or whose parameters have another type now (22, 42). Whatever else is of these classes is planned once more."""
 
 
 class NothingChanged(OperationalError):
@@ -47,7 +52,6 @@ class ScopedConnection(Connection):
         # The name under which the server knows each statement; empty while it does not.
         self._ready: dict[str, str] = {}
         self._met_again: set[str] = set()
-        self._numbers = count(1)
         # Another object for each transaction, and none before the first.
         self.begun: object = None
 
@@ -63,12 +67,20 @@ class ScopedConnection(Connection):
             return f"EXECUTE {name}({places})" if places else f"EXECUTE {name}"
         if name is not None:
             self._met_again.add(statement)
-        elif self.is_straight and len(self._ready) < _MOST_READY:
+        elif self.is_straight and len(statement) <= _LONGEST_READY and len(self._ready) < _MOST_READY:
             self._ready[statement] = ""
         return statement
 
+    def note_failure(self, error: Error) -> None:
+        """A statement was refused: forget what is ready where that may be the reason, so that it happens once."""
+        if (error.sqlstate or "").startswith(_OUTDATED):
+            self.forget_ready()
+        if isinstance(error, errors.InvalidSqlStatementName):
+            # Another process answers than the one that was told: a pooler that shows its number as if it were the only one.
+            self.is_straight = False
+
     def forget_ready(self) -> None:
-        """Plan everything anew: a column has another type now, or the session was reset."""
+        """Plan everything anew."""
         self._ready.clear()
         self._met_again.clear()
 
@@ -103,8 +115,12 @@ class ScopedConnection(Connection):
 
     def _prepare(self) -> None:
         """Have the server remember the statements that were met again, where a refusal of one takes nothing along."""
+        if not any(self._ready.values()):
+            # What it still keeps was forgotten here.
+            self.pgconn.exec_(b"DEALLOCATE ALL")
         for statement in self._met_again:
-            name = f"ready_{next(self._numbers)}"
+            # A name that only this text has: nowhere is it another statement's.
+            name = f"ready_{hashlib.sha256(statement.encode()).hexdigest()[:32]}"
             first, *others = statement.split("%s")
             text = "".join([first, *(f"${place}{other}" for place, other in enumerate(others, start=1))])
             answer = self.pgconn.exec_(f"PREPARE {name} AS {text}".encode())

@@ -117,6 +117,27 @@ def test_what_is_kept_is_missed_in_the_other_process(pooled, look):
         one.rollback()
 
 
+def test_a_pooler_that_does_not_show_itself_gives_no_answer_to_another_statement(pooled):
+    """One that hands on the number of a process, which is not the only one: what is missed is said, and left there no more."""
+    with connected(pooled) as one, connected(pooled) as other:
+        wanted, missed = {one: 1, other: 2}, []
+
+        def ask(connection):
+            number = wanted[connection]
+            try:
+                cursor = connection.cursor().execute(connection.ready(f"SELECT {number} + %s"), [10])
+                assert cursor.fetchone() == (number + 10,)
+            except psycopg.errors.InvalidSqlStatementName as error:
+                connection.note_failure(error)
+                connection.rollback()
+                missed.append(connection)
+
+        one.is_straight = other.is_straight = True
+        alternating(one, other, ask)
+        assert set(missed) == {one, other}
+        assert len(missed) == 2
+
+
 def test_without_a_pooler_it_is_kept(look):
     url = databases.role_url("web")
     with connected(url) as one, connected(url) as other:
