@@ -52,7 +52,7 @@ class Fsck:
             self._all = sum(count for *_log, count in logs)
             found: list[Defect] = []
             for log_id, workspace_id, origin, count in logs:
-                found += self._of_log(Log(log_id, origin, workspace_id), count)
+                found += self._read(Log(log_id, origin, workspace_id), count)
             return [
                 *found,
                 *self._unsealed(older_than_seconds),
@@ -60,6 +60,13 @@ class Fsck:
                 *self._orphans(),
                 *self._nameless(),
             ]
+
+    def _read(self, log: Log, count: int) -> list[Defect]:
+        """What is wrong with one log. That it cannot be read, as where a column has another type now, hides no other."""
+        try:
+            return self._of_log(log, count)
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as problem:
+            return [Defect(log.origin, log.size, f"something is stored that cannot be read: {problem}")]
 
     def _of_log(self, log: Log, count: int) -> list[Defect]:
         checkpoints = self.connection.execute(_CHECKPOINTS, [log.id]).fetchall()

@@ -28,6 +28,8 @@ from provenance.ids import uuid7_floor
 LATEST = timedelta(days=1)
 """So much later than its end may what a key signed be sealed: transactions commit late, but not that late."""
 _KEY_TYPE = "audit_key"
+OF_THE_LOG = "checkpoint"
+"""What a key of the log is for, as the register says."""
 _SEALER = "sealer"
 _NUMBERED = re.compile("[a-z]+-[1-9][0-9]{0,5}")
 _SECOND = "%Y-%m-%d %H:%M:%S UTC"
@@ -172,7 +174,7 @@ def _of_the_log(
         if key is None:
             problems.append(f"The key {row.kid} is registered, and is not among the keys of the log")
             continue
-        problems += _differences(row, alg=key.algorithm, db_role=None, vkey=key.material, rotation=row.rotation)
+        problems += _differences(row, purpose=OF_THE_LOG, alg=key.algorithm, db_role=None, vkey=key.material)
         told_of = rotations.get(row.kid, "")
         if row.rotation != told_of or (told_of and not _leads_to(told_of, key)):
             problems.append(f"The rotation of the key {row.kid} is not the one that was told")

@@ -34,6 +34,7 @@ ALIGNED_TO = 1 << 12
 MOST_FLAWS = 100
 ROWS_AT_ONCE = 1 << 11
 _OUTLIERS = 64
+_SECOND = "%Y-%m-%d %H:%M:%S UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,9 +302,7 @@ def _check_tiles(connection: psycopg.Connection[Any], leaves: Leaves, found: Che
 
 def _check_checkpoints(connection: psycopg.Connection[Any], leaves: Leaves, found: Checked) -> None:
     """The signed checkpoints in the range: by this log's key, and each of a workspace in the log of logs."""
-    wanted, newest, seen_to = found.range, "", 0
-    # What is dated ahead says nothing about when something was there.
-    ahead = str(uuid7_floor(datetime.now(UTC) + 2 * CLOCK_TOLERANCE))
+    wanted = found.range
     keys = _keys(wanted.vkeys)
     rows = connection.execute(_CHECKPOINTS, [wanted.workspace_id, wanted.log_id, wanted.first, wanted.end]).fetchall()
     noted: dict[int, set[bytes]] = {}
@@ -311,11 +310,9 @@ def _check_checkpoints(connection: psycopg.Connection[Any], leaves: Leaves, foun
         places = [row[3] for row in rows]
         for index, value in connection.execute(_LEAVES_AT, [list(wanted.instance_logs), places]).fetchall():
             noted.setdefault(index, set()).add(bytes(value))
-    for size, text, signatures, instance_idx, at, is_of_it in rows:
-        held = (event_id for event_id in leaves.ids[seen_to : size - wanted.first] if event_id < ahead)
-        newest, seen_to = max(newest, max(held, default="")), size - wanted.first
-        if problem := _noted_wrongly(at, newest):
-            found.flaws.append(Flaw(size - 1, "checkpoint", f"the checkpoint at {size} {problem}"))
+    for size, problem in _noted_wrongly([(row[0], row[4]) for row in rows], leaves.ids, wanted.first).items():
+        found.flaws.append(Flaw(size - 1, "checkpoint", f"the checkpoint at {size} is noted for {problem}"))
+    for size, text, signatures, instance_idx, _at, is_of_it in rows:
         if not is_of_it:
             # Its own readers would not find it, and take an older one for the newest.
             found.flaws.append(
@@ -330,15 +327,34 @@ def _check_checkpoints(connection: psycopg.Connection[Any], leaves: Leaves, foun
             found.flaws.append(Flaw(size - 1, "checkpoint", f"the checkpoint at {size} is one of another log or size"))
             continue
         found.checkpoints[size] = checkpoint.root
+        if wanted.workspace_id is None and instance_idx is not None:
+            words = f"the checkpoint at {size} says that the log of logs holds it, and is one of that log itself"
+            found.flaws.append(Flaw(size - 1, "instance", words))
         if wanted.workspace_id is not None and leaf_hash(checkpoint_entry(text)) not in noted.get(instance_idx, ()):
             found.flaws.append(Flaw(size - 1, "instance", f"the checkpoint at {size} is not in the log of logs"))
 
 
-def _noted_wrongly(at: datetime, newest: str) -> str:
-    """What is wrong with the time that stands beside a checkpoint and that nobody signed; `newest`: of the events that it holds."""
-    if newest and at < uuid7_time(UUID(newest)) - 2 * CLOCK_TOLERANCE:
-        return f"is noted for {at:%Y-%m-%d %H:%M:%S} UTC, and holds the event {newest}, which is younger"
-    return f"is noted for {at:%Y-%m-%d %H:%M:%S} UTC" if at > datetime.now(UTC) + 2 * CLOCK_TOLERANCE else ""
+def _noted_wrongly(noted: Sequence[tuple[int, datetime]], ids: Sequence[str], first: int) -> dict[int, str]:
+    """What is wrong with the times that stand beside checkpoints and that nobody signed, by size.
+
+    No checkpoint was there before its events, nor after the next one. `ids`: of the events from the leaf `first` on.
+    """
+    now, most, wrong, newest, seen_to = datetime.now(UTC), 2 * CLOCK_TOLERANCE, dict[int, str](), "", 0
+    # What is dated ahead says nothing about when something was there.
+    ahead = str(uuid7_floor(now + most))
+    for size, at in noted:
+        held = (event_id for event_id in ids[seen_to : size - first] if event_id < ahead)
+        newest, seen_to = max(newest, max(held, default="")), size - first
+        if newest and at < uuid7_time(UUID(newest)) - most:
+            wrong[size] = f"{at:{_SECOND}}, and holds the event {newest}, which is younger"
+    following = now
+    for size, at in reversed([each for each in noted if each[0] not in wrong]):
+        if at > following + most:
+            wrong[size] = f"{at:{_SECOND}}" + (
+                f", and the next one for {following:{_SECOND}}" if following < now else ""
+            )
+        following = min(following, at)
+    return wrong
 
 
 def _keys(vkeys: Sequence[str]) -> list[AnyVerifier]:

@@ -78,6 +78,7 @@ CHANGED = [
     ("INSERT INTO audit.key (kid, purpose, alg) VALUES ('checkpoint-2', 'checkpoint', 'Ed25519')", "The key checkpoint-2 is registered, and is not among the keys of the log"),
     ("INSERT INTO audit.key (kid, purpose, alg) VALUES ('web-7', 'other', 'x')", "The key web-7 is registered, and is not among the keys of the log"),
     ("UPDATE audit.key SET vkey = reverse(vkey) WHERE kid = 'checkpoint-1'", "The vkey of the key checkpoint-1 was changed"),
+    ("UPDATE audit.key SET purpose = 'other' WHERE kid = 'instance-1'", "The purpose of the key instance-1 was changed"),
     ("UPDATE audit.key SET rotation = 'x' WHERE kid = 'instance-1'", "The rotation of the key instance-1 is not the one that was told"),
     ("DELETE FROM audit.key WHERE kid = 'checkpoint-1'", "The key checkpoint-1 of the log is not registered though it signs"),
 ]  # fmt: skip

@@ -17,14 +17,35 @@ MOVED = [
 ]
 
 
+@pytest.fixture
+def place():
+    made = factories.make_workspace()
+    with enter(made.id):
+        factories.make_member(made, roles={"admin"})
+    return made
+
+
 @pytest.mark.parametrize(("moved", "words"), MOVED, ids=[moved for moved, _words in MOVED])
-def test_it_is_found_by_the_events_that_the_checkpoint_holds_and_by_the_clock(moved, words):
-    place = factories.make_workspace()
-    with enter(place.id):
-        factories.make_member(place, roles={"admin"})
+def test_it_is_found_by_the_events_that_the_checkpoint_holds_and_by_the_clock(place, moved, words):
     sealing.seal()
     assert verify().is_good
     sealing.tamper(f"UPDATE audit.checkpoint SET at = {moved} WHERE workspace_id = %s", place.id)
     found = [(flaw.kind, flaw.problem) for log in verify().logs for flaw in log.flaws]
     assert [kind for kind, _problem in found] == ["checkpoint"]
     assert words in found[0][1]
+
+
+def test_a_checkpoint_that_is_said_to_be_younger_than_the_next_one_is_found(place):
+    sealing.seal()
+    with enter(place.id):
+        factories.make_member(place, roles={"viewer"})
+    sealing.seal()
+    first, second = (checkpoint.size for checkpoint in sealing.checkpoints(place.id))
+    # As if it were long ago, neither before the events nor in the time to come.
+    for size, moved in ((first, "at + interval '8 minutes'"), (second, "at - interval '8 minutes'")):
+        sealing.tamper(
+            f"UPDATE audit.checkpoint SET at = {moved} WHERE workspace_id = %s AND size = %s", place.id, size
+        )
+    [(index, problem)] = [(flaw.index, flaw.problem) for log in verify().logs for flaw in log.flaws]
+    assert index == first - 1
+    assert "and the next one for" in problem

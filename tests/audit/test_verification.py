@@ -128,6 +128,28 @@ def test_what_an_administrator_changes_is_found_at_its_index(anchor, change, wan
     assert bool(fsck()) == seen_by_fsck
 
 
+def test_a_checkpoint_of_the_log_of_logs_stands_in_no_log(anchor):
+    """Readers of that log would take it for what the log holds there."""
+    tell(WORKSPACE, 3)
+    seal(anchor)
+    size = sealing.checkpoints(None)[-1].size
+    assert sealing.tamper("UPDATE audit.checkpoint SET instance_idx = 0 WHERE workspace_id IS NULL")
+    assert flaws(verify(anchor), INSTANCE) == [(size - 1, "instance")]
+
+
+def test_a_column_of_another_type_is_told_for_each_log():
+    tell(WORKSPACE, 3)
+    seal()
+    change = "ALTER TABLE audit.checkpoint ALTER frontier TYPE {} USING {}(frontier, 'hex')"
+    with databases.admin() as owner:
+        owner.execute(change.format("text", "encode"))
+        try:
+            defects = fsck()
+        finally:
+            owner.execute(change.format("bytea", "decode"))
+    assert ["something is stored that cannot be read" in problem for _index, problem in defects] == [True, True]
+
+
 NOTHING = [
     ("audit.event", "mac", "id = '{e7}'", (7, "leaf")),
     ("audit.event", "body", "id = '{e7}'", (7, "leaf")),
