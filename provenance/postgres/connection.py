@@ -67,9 +67,15 @@ class ScopedConnection(Connection):
             return f"EXECUTE {name}({places})" if places else f"EXECUTE {name}"
         if name is not None:
             self._met_again.add(statement)
-        elif self.is_straight and len(statement) <= _LONGEST_READY and len(self._ready) < _MOST_READY:
+        elif self.is_straight and len(statement) <= _LONGEST_READY and self._is_room():
             self._ready[statement] = ""
         return statement
+
+    def _is_room(self) -> bool:
+        if len(self._ready) >= _MOST_READY:
+            # What was said once makes room for what may be said again.
+            self._ready = {statement: name for statement, name in self._ready.items() if name}
+        return len(self._ready) < _MOST_READY
 
     def note_failure(self, error: Error) -> None:
         """A statement was refused: forget what is ready where that may be the reason, so that it happens once."""

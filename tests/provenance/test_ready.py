@@ -189,13 +189,21 @@ def test_a_statement_that_cannot_be_prepared_says_itself_why(workspace, driver):
 
 
 def test_so_many_are_kept_and_no_more(workspace, driver):
-    for _ in range(TIMES):
-        for number in range(300):
+    for number in range(300):
+        for _ in range(TIMES):
             driver.ready(f"SELECT {number} + %s")
         with enter(workspace.id), connection.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'ready%'")
             (kept,) = cursor.fetchone()
     assert kept == 200
+
+
+def test_what_was_said_once_takes_no_room(rename, driver):
+    for number in range(300):
+        driver.ready(f"SELECT {number} + %s")
+    for number in range(TIMES):
+        rename(f"Reads {number}")
+    assert prepared() == ["SELECT", "SELECT", "UPDATE"]
 
 
 def test_without_parameters_as_well(workspace, driver):
