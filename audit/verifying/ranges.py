@@ -310,7 +310,7 @@ def _check_checkpoints(connection: psycopg.Connection[Any], leaves: Leaves, foun
         places = [row[3] for row in rows]
         for index, value in connection.execute(_LEAVES_AT, [list(wanted.instance_logs), places]).fetchall():
             noted.setdefault(index, set()).add(bytes(value))
-    for size, problem in _noted_wrongly([(row[0], row[4]) for row in rows], leaves.ids, wanted.first).items():
+    for size, problem in noted_wrongly([(row[0], row[4]) for row in rows], leaves.ids, wanted.first).items():
         found.flaws.append(Flaw(size - 1, "checkpoint", f"the checkpoint at {size} is noted for {problem}"))
     for size, text, signatures, instance_idx, _at, is_of_it in rows:
         if not is_of_it:
@@ -334,26 +334,32 @@ def _check_checkpoints(connection: psycopg.Connection[Any], leaves: Leaves, foun
             found.flaws.append(Flaw(size - 1, "instance", f"the checkpoint at {size} is not in the log of logs"))
 
 
-def _noted_wrongly(noted: Sequence[tuple[int, datetime]], ids: Sequence[str], first: int) -> dict[int, str]:
+def noted_wrongly(noted: Sequence[tuple[int, datetime]], ids: Sequence[str], first: int) -> dict[int, str]:
     """What is wrong with the times that stand beside checkpoints and that nobody signed, by size.
 
-    No checkpoint was there before its events, nor after the next one. `ids`: of the events from the leaf `first` on.
+    No checkpoint was there before its own events, those since the one before, nor after the next one, unless its own
+    events are as late: then the clock of the database was ahead and was put right. `ids`: of the events from the leaf
+    `first` on, empty for a leaf of another kind.
     """
-    now, most, wrong, newest, seen_to = datetime.now(UTC), 2 * CLOCK_TOLERANCE, dict[int, str](), "", 0
+    now, most, wrong = datetime.now(UTC), 2 * CLOCK_TOLERANCE, dict[int, str]()
     # What is dated ahead says nothing about when something was there.
     ahead = str(uuid7_floor(now + most))
-    for size, at in noted:
-        held = (event_id for event_id in ids[seen_to : size - first] if event_id < ahead)
-        newest, seen_to = max(newest, max(held, default="")), size - first
-        if newest and at < uuid7_time(UUID(newest)) - most:
-            wrong[size] = f"{at:{_SECOND}}, and holds the event {newest}, which is younger"
+    begins = [first, *(size for size, _at in noted)]
+    own = [
+        sorted(filter(None, ids[begin - first : size - first]))
+        for begin, (size, _at) in zip(begins, noted, strict=False)
+    ]
     following = now
-    for size, at in reversed([each for each in noted if each[0] not in wrong]):
-        if at > following + most:
+    for (size, at), events in reversed([*zip(noted, own, strict=True)]):
+        latest = max(following, uuid7_time(UUID(events[-1]))) if events else now
+        if events and events[0] < ahead and at < uuid7_time(UUID(events[0])) - most:
+            wrong[size] = f"{at:{_SECOND}}, and holds the event {events[0]}, which is younger"
+        elif at > latest + most:
             wrong[size] = f"{at:{_SECOND}}" + (
                 f", and the next one for {following:{_SECOND}}" if following < now else ""
             )
-        following = min(following, at)
+        else:
+            following = min(following, at)
     return wrong
 
 
