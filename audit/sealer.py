@@ -52,6 +52,7 @@ from provenance.collection import no_collection
 from provenance.ids import uuid7_floor
 from provenance.keyfiles import KeyRefused
 from provenance.postgres.names import signed_in
+from provenance.postgres.session import BehindPooler
 
 PAUSE_SECONDS = 0.2
 MOST_EVENTS = 20_000
@@ -171,7 +172,7 @@ class Sealer:
             if state is None or not self._lease.is_of(state):
                 raise LostLease(self._lease.owner)
             if state.here != self._led_on:
-                # Behind a pooler a promotion breaks no connection, and what is known in here may be lost there.
+                # Where something in between keeps the connection over a promotion, what is known in here may be lost there.
                 raise LostLease(self._lease.owner)
             found = self._backlog.found(connection, state)
             if found.problem:
@@ -374,7 +375,19 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    from_settings().run(stop)
+    sealer = from_settings()
+    _refuse_pooler()
+    sealer.run(stop)
+
+
+def _refuse_pooler() -> None:
+    try:
+        _connected().close()
+    except BehindPooler as refused:
+        raise SystemExit(str(refused)) from None
+    except psycopg.Error:
+        # One that is away is waited for.
+        return
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """The gateway's own connections: an async pool as `prov_gateway`, without the ORM, always inside one workspace."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool
 
-from provenance.postgres.session import begun
+from provenance.postgres.session import WHICH_PROCESS, begun, for_each_transaction
 
 MOST_CONNECTIONS = 10
 WAIT_SECONDS = 3.0
@@ -25,6 +25,12 @@ class _Pooled(Connection):
     """A connection that remembers what it was warned of."""
 
     warning = ""
+    in_each_transaction: Sequence[str] = ()
+    """The settings that each transaction begins with where the next one may have another process of the server."""
+
+    async def begin(self, *settings: str) -> None:
+        """Open a transaction with these settings, in one round trip."""
+        await self.execute("; ".join(["BEGIN", *self.in_each_transaction, *settings]))
 
     def heed(self, said: psycopg.errors.Diagnostic) -> None:
         """Keep a warning. Notices tell of nothing that matters here."""
@@ -45,6 +51,9 @@ class _Pooled(Connection):
 async def _begun(connection: _Pooled) -> None:
     connection.add_notice_handler(connection.heed)
     await connection.execute(begun(connection.info.server_version))
+    which = await connection.cursor(row_factory=tuple_row).execute(WHICH_PROCESS)
+    if await which.fetchone() != (connection.info.backend_pid,):
+        connection.in_each_transaction = for_each_transaction(connection.info.server_version)
 
 
 class Database:
@@ -79,8 +88,8 @@ class Database:
         What is done after the block may rest on it: it is where no failover to a synchronous standby takes it back (T27).
         """
         async with self._pool.connection() as connection:
-            # The value is a UUID object, so nothing in it can end the literal. One round trip for both.
-            await connection.execute(f"BEGIN; SET LOCAL app.workspace_id = '{UUID(str(workspace_id))}'")
+            # The value is a UUID object, so nothing in it can end the literal.
+            await connection.begin(f"SET LOCAL app.workspace_id = '{UUID(str(workspace_id))}'")
             try:
                 yield connection
             except BaseException:
@@ -92,6 +101,9 @@ class Database:
     async def outside(self) -> AsyncIterator[Connection]:
         """A connection in no workspace: definer functions answer, tables do not."""
         async with self._pool.connection() as connection:
+            if connection.in_each_transaction:
+                # It ends with the block.
+                await connection.begin()
             yield connection
 
 

@@ -11,9 +11,15 @@ def unreachable_database() -> str:
     import psycopg  # noqa: PLC0415  only whoever asks needs it, and only in the environment
     from django.db import connection  # noqa: PLC0415  see above
 
+    from provenance.postgres.session import BehindPooler, demand_straight  # noqa: PLC0415  see above
+
     parameters = connection.get_connection_params()
     try:
-        psycopg.connect(**parameters).close()
+        with psycopg.connect(**parameters) as opened:
+            if connection.settings_dict["OPTIONS"].get("assume_role"):
+                demand_straight(opened)
+    except BehindPooler as refused:
+        return str(refused)
     except psycopg.OperationalError as problem:
         host, why = parameters.get("host") or "", str(problem).strip().splitlines()[0].rpartition("failed: ")[2]
         if not host or host.startswith("/"):

@@ -10,6 +10,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
+from provenance.postgres.session import demand_straight
+
 OWNER = "prov_owner"
 MIGRATE = "prov_migrate"
 RUNTIME_ROLES: Mapping[str, str] = {
@@ -68,9 +70,11 @@ def ensure_roles(admin_url: str, passwords: Mapping[str, str], *, database: str 
     """Make the roles and the database, or bring them back to what they should be. Running it again changes nothing.
 
     `passwords`: login role -> password; a role that is not named keeps the one it has. Raises `RolesMissing` when the
-    login of `admin_url` may not create roles and something is missing.
+    login of `admin_url` may not create roles and something is missing, `BehindPooler` where a pooler stands before the server.
     """
     with psycopg.connect(admin_url, autocommit=True) as admin:
+        # Whoever makes and migrates a database says `SET ROLE` once, for all that follows.
+        demand_straight(admin)
         try:
             _create_roles(admin, passwords)
             _create_database(admin, database)

@@ -8,6 +8,7 @@ import psycopg
 
 from provenance import roles
 from provenance.home import DATABASE_ROLES
+from provenance.postgres.session import BehindPooler
 from provenance.processes import Installation, StartError
 
 BROKER_SECONDS = 5.0
@@ -23,6 +24,8 @@ def ensure_roles(installation: Installation, admin_url: str) -> None:
             f"{problem}\n\nAs the password of each of these logins give what stands in the file of its name, "
             f"{installation.home.key_path('db-prov_web')} for prov_web. Then start again."
         ) from problem
+    except BehindPooler as problem:
+        raise StartError(f"{problem} It stands in PROVENANCE_ADMIN_DATABASE_URL or DATABASE_URL.") from problem
     except psycopg.OperationalError as problem:
         where = installation.database.address if installation.database else "the embedded server"
         raise StartError(

@@ -16,7 +16,7 @@ from psycopg.types.datetime import TimestamptzLoader
 
 from provenance.postgres.connection import ScopedConnection, demand_changed
 from provenance.postgres.refusals import BY_SQLSTATE
-from provenance.postgres.session import begun, is_straight
+from provenance.postgres.session import begun, demand_straight, for_each_transaction, is_straight
 
 
 class RefusalWrapper(DatabaseErrorWrapper):
@@ -106,8 +106,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _configure_connection(self, connection: psycopg.Connection) -> bool:
         """Django's hook for each new connection, pooled or not, which is private: tests/attacks/test_hostile_settings.py pins it."""
         connection.execute(begun(connection.info.server_version))
+        if self.settings_dict["OPTIONS"].get("assume_role"):
+            # It becomes another role once, for all that follows.
+            demand_straight(connection)
         if isinstance(connection, ScopedConnection):
             connection.is_straight = is_straight(connection)
+            if not connection.is_straight:
+                connection.in_each_transaction = for_each_transaction(connection.info.server_version)
         super()._configure_connection(connection)  # type: ignore[misc]  # the stubs lack it
         return True
 

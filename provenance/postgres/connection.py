@@ -45,6 +45,8 @@ class ScopedConnection(Connection):
     """Set by a cursor while it sends a statement together with all that has to precede it."""
     is_straight = False
     """Whether the server's process stays the same: what one statement leaves there the next one finds."""
+    in_each_transaction: Sequence[str] = ()
+    """The settings that each transaction begins with where it does not."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -97,13 +99,14 @@ class ScopedConnection(Connection):
     def is_something_first(self) -> bool:
         """Whether `preceding` would give anything."""
         if self.pgconn.transaction_status == pq.TransactionStatus.IDLE:
-            return not self._autocommit
+            return not self._autocommit or bool(self.in_each_transaction)
         return bool(self._waiting)
 
     def preceding(self) -> list[str]:
         """Take the statements that must run before the next one: what opens a transaction, or what waits in this one."""
         if self.pgconn.transaction_status == pq.TransactionStatus.IDLE:
-            return [] if self._autocommit else self._opening()
+            # Without a transaction of ours the message is one: Postgres runs the statements of a message in one.
+            return list(self.in_each_transaction) if self._autocommit else self._opening()
         waiting, self._waiting = self._waiting, []
         return waiting
 
@@ -141,10 +144,12 @@ class ScopedConnection(Connection):
         self.begun = object()
         workspace, begin = WORKSPACE.get(), self._get_tx_start_command().decode("ascii")
         # The value is a UUID object, so nothing in it can end the literal.
-        return [begin, f"SET LOCAL app.workspace_id = '{workspace}'"] if workspace else [begin]
+        scope = [f"SET LOCAL app.workspace_id = '{workspace}'"] if workspace else []
+        return [begin, *self.in_each_transaction, *scope]
 
     def _start_query(self) -> PQGen[None]:
-        statements = [] if self.is_preceded else self.preceding()
+        is_alone = self._autocommit and self.pgconn.transaction_status == pq.TransactionStatus.IDLE
+        statements = [] if self.is_preceded or is_alone else self.preceding()
         for statement in statements:
             demand_changed((yield from self._exec_command(statement.encode())))
         if statements and self._pipeline:

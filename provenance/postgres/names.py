@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from provenance.postgres.session import begun, is_straight
+from provenance.postgres.session import begun, demand_straight
 
 FIND_OWN_NAMES_FIRST = "SET LOCAL search_path = pg_catalog, public, pg_temp"
 """For one transaction, before anything is asked in it. A statement of its own kind: no function stands behind it."""
@@ -97,11 +97,12 @@ def in_the_place_of_its_own(ask: Ask) -> Iterator[str]:
 
 
 def signed_in(url: str, *, autocommit: bool = False, **parameters: Any) -> psycopg.Connection[Any]:
-    """A connection on which names mean what they should, and values are read as they are. Raises psycopg.Error."""
+    """A connection on which names mean what they should, and values are read as they are. Raises psycopg.Error.
+
+    `BehindPooler` where that could not hold to its end: what is said of the log rests on it.
+    """
     connection = psycopg.connect(url, autocommit=True, **parameters)
+    demand_straight(connection)
     connection.execute(begun(connection.info.server_version))
-    if not is_straight(connection):
-        # The driver's own names of statements would be other connections' names too.
-        connection.prepare_threshold = None
     connection.autocommit = autocommit
     return connection

@@ -8,7 +8,6 @@ A setting that only a superuser may change is the readiness check's to name (`pr
 from typing import Any
 
 import psycopg
-from psycopg.rows import tuple_row
 
 _TRANSACTIONS_END = 170000
 """Postgres 17: transactions can have a time of their own."""
@@ -27,19 +26,53 @@ client_min_messages = notice; app.workspace_id = ''
 
 def begun(server_version: int) -> str:
     """The statement that a new connection sends first. `server_version` as Postgres numbers it: 150018 is 15.18."""
-    settings = [setting.strip() for setting in _SETTINGS.split(";")]
-    if server_version >= _TRANSACTIONS_END:
-        settings.insert(0, "transaction_timeout = 0")
     # Of a kind of its own: no function stands behind it that somebody could have put another one in front of.
-    return "; ".join(f"SET {setting}" for setting in settings)
+    return "; ".join(f"SET {setting}" for setting in _settings(server_version))
+
+
+def for_each_transaction(server_version: int) -> tuple[str, ...]:
+    """The same for one transaction, statement by statement: what each begins with on a connection that is not straight."""
+    local = (f"SET LOCAL {setting}" for setting in _settings(server_version) if not setting.startswith(_FOR_LATER))
+    return (*local, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE, NOT DEFERRABLE")
+
+
+_FOR_LATER = "default_transaction_"
+"""Settings of transactions that are still to begin."""
+
+
+def _settings(server_version: int) -> list[str]:
+    settings = [setting.strip() for setting in _SETTINGS.split(";")]
+    return ["transaction_timeout = 0", *settings] if server_version >= _TRANSACTIONS_END else settings
+
+
+WHICH_PROCESS = "SELECT pg_catalog.pg_backend_pid()"
+
+
+class BehindPooler(psycopg.InterfaceError):
+    """A pooler stands before the database, and what is done here needs one process of the server from beginning to end."""
+
+
+def demand_straight(connection: psycopg.Connection[Any]) -> None:
+    """Close it and raise `BehindPooler`, unless one process of the server answers it for as long as it lasts."""
+    if is_straight(connection):
+        return
+    where = connection.info
+    refused = BehindPooler(
+        f"A pooler stands before the database at {where.host}:{where.port}, and {where.user} must be connected to Postgres "
+        "itself: name the address of the server. Only web, gateway and worker may have a pooler before it (docs/operations.md, "
+        "Behind PgBouncer)."
+    )
+    connection.close()
+    raise refused
 
 
 def is_straight(connection: psycopg.Connection[Any]) -> bool:
     """Whether one process of the server answers this connection for as long as it lasts.
 
     Behind a pooler that hands out one process for each transaction (PgBouncer) it need not; its key to cancel queries names
-    no process of the server.
+    no process of the server. Settings and names of statements that a connection leaves there are then missed in the next
+    process, and found by somebody else.
     """
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        cursor.execute("SELECT pg_catalog.pg_backend_pid()")
-        return cursor.fetchone() == (connection.info.backend_pid,)
+    # Past all cursors, and so in no transaction: whatever kind of connection it is.
+    said = connection.pgconn.exec_(WHICH_PROCESS.encode()).get_value(0, 0)
+    return said == str(connection.info.backend_pid).encode()

@@ -1,46 +1,17 @@
 """Whoever administers the server sets what it says and takes: our connections say themselves what they rest on."""
 
 import asyncio
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
-from django.conf import settings
-from django.db import connection
 
 from gateway.database import Database
 from provenance.readiness import problems
 from tests import databases
 from tests.attacks.reading import ReadLog
+from tests.attacks.server_settings import READ_OTHERWISE, server_set_to
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-READ_OTHERWISE = {
-    "forms": "datestyle = 'German, DMY'; intervalstyle = 'iso_8601'; timezone = 'Asia/Kolkata'; bytea_output = escape;"
-    " extra_float_digits = -15",
-    "texts": "client_encoding = 'LATIN1'; standard_conforming_strings = off; quote_all_identifiers = on",
-    "nulls": "array_nulls = off; transform_null_equals = on",
-    "rows": "row_security = off",
-    "names": "search_path = nowhere; role = pg_monitor; app.workspace_id = 'nobody'",
-    "transactions": "default_transaction_isolation = serializable; default_transaction_read_only = on;"
-    " default_transaction_deferrable = on; client_min_messages = error",
-    "times": "statement_timeout = 1; lock_timeout = 1",
-}
-
-
-@contextmanager
-def server_set_to(changed):
-    """For whoever signs in to this database; connections that were open are gone."""
-    here = settings.DATABASES["default"]["NAME"]
-    with databases.admin() as administrator:
-        for setting in changed.split(";"):
-            administrator.execute(f"ALTER DATABASE {here} SET {setting}")
-        connection.close()
-        try:
-            yield
-        finally:
-            administrator.execute(f"ALTER DATABASE {here} RESET ALL")
-            connection.close()
 
 
 @pytest.mark.parametrize("changed", READ_OTHERWISE.values(), ids=list(READ_OTHERWISE))

@@ -1,38 +1,38 @@
 """Behind a pooler that hands out one process of the server for each transaction (PgBouncer, a real one): it all goes on."""
 
-import os
-import shutil
-import signal
-import subprocess
-import time
-from pathlib import Path
+import asyncio
+from contextlib import contextmanager, nullcontext
 
 import psycopg
 import pytest
 from django.conf import settings
-from psycopg.conninfo import conninfo_to_dict
+from django.db import InterfaceError, connection
 
+from apikeys.services import issue_key
+from audit import background, sealer
+from audit.models import Export
+from audit.selectors import EventFilters
+from audit.tasks import build_export
+from audit.taxonomy import Event
+from gateway.database import Database
+from provenance.db import ask, enter
 from provenance.postgres.base import ScopedCursor
 from provenance.postgres.connection import WORKSPACE, ScopedConnection
 from provenance.postgres.names import signed_in
-from provenance.postgres.session import is_straight
+from provenance.postgres.session import BehindPooler, is_straight
+from provenance.reachable import unreachable_database
+from provenance.readiness import problems
+from provenance.roles import ensure_roles
 from tests import databases
+from tests.attacks.reading import ReadLog
+from tests.attacks.server_settings import READ_OTHERWISE, server_set_to
+from tests.audit import sealing
+from tests.pgbouncer import needs_pgbouncer, pgbouncer
+from tests.workflows.driving import drive, fresh, published
+from tests.workflows.samples import ADDING
+from workflows import doorbell, services, sweep
 
-AS_SOMEBODY_ELSE = ["--reuid=65534", "--clear-groups", "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
-"""It does not run as root; what root may read, it must be able to read all the same."""
-BEFORE = ["setpriv", *AS_SOMEBODY_ELSE] if os.getuid() == 0 else []
-
-
-def runs():
-    """Whether there is one, and rights that it takes can be given to it."""
-    tried = subprocess.run([*BEFORE, "true"], capture_output=True, check=False)
-    return bool(shutil.which("pgbouncer")) and not tried.returncode
-
-
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(not runs(), reason="PgBouncer is not installed"),
-]
+pytestmark = [pytest.mark.django_db(transaction=True), needs_pgbouncer]
 
 TIMES = 12
 """More than it takes until a statement is ready, by our count and by the driver's."""
@@ -40,32 +40,16 @@ LOOK = "SELECT id FROM agents_agent WHERE id = %s FOR UPDATE"
 
 
 @pytest.fixture
-def pooled(tmp_path):
-    """The URL of PgBouncer before this worker's database, with two processes of the server for everybody."""
-    server = conninfo_to_dict(databases.role_url("web"))
-    (tmp_path / "users").write_text(f'"{server["user"]}" "{server["password"]}"\n')
-    file = tmp_path / "pgbouncer.ini"
-    file.write_text(
-        "[databases]\n"
-        f"* = host={server['host']} port={server.get('port', 5432)}\n"
-        "[pgbouncer]\n"
-        "pool_mode = transaction\ndefault_pool_size = 2\nignore_startup_parameters = extra_float_digits,options\n"
-        f"listen_addr =\nunix_socket_dir = {tmp_path}\nlogfile = {tmp_path}/log\n"
-        f"auth_type = plain\nauth_file = {tmp_path}/users\n"
-    )
-    with subprocess.Popen([*BEFORE, "pgbouncer", "--quiet", str(file)], stderr=subprocess.PIPE) as running:
-        _wait_for(tmp_path / ".s.PGSQL.6432", running)
-        yield f"postgresql://{server['user']}:{server['password']}@/{settings.DATABASES['default']['NAME']}?host={tmp_path}&port=6432"
-        running.send_signal(signal.SIGINT)
+def pooler(tmp_path):
+    """With two processes of the server for everybody."""
+    with pgbouncer(tmp_path, size=2) as running:
+        yield running
 
 
-def _wait_for(socket: Path, running):
-    for _ in range(600):
-        if socket.exists():
-            return
-        assert running.poll() is None, running.stderr.read()
-        time.sleep(0.1)
-    raise AssertionError("PgBouncer does not start.")
+@pytest.fixture
+def pooled(pooler):
+    """Where web signs in."""
+    return pooler.url("web")
 
 
 def connected(url):
@@ -145,13 +129,126 @@ def test_without_a_pooler_it_is_kept(look):
         assert one.ready(LOOK).startswith("EXECUTE ")
 
 
-def test_what_the_driver_prepares_by_itself_is_not_kept_either(pooled):
-    """As the sealer, reconciliation and verifiers connect. Two statements of one name would answer for each other."""
-    with signed_in(pooled) as one, signed_in(pooled) as other:
-        wanted = {one: 1, other: 2}
+# --- What each transaction rests on ----------------------------------------------------------------------------------
 
-        def ask(connection):
-            number = wanted[connection]
-            assert connection.execute(f"SELECT {number} + %s::int", [10]).fetchone() == (number + 10,)
 
-        alternating(one, other, ask)
+@pytest.fixture
+def alone(tmp_path):
+    """`with alone(settings) as pooler`: with one process of the server, which was set like that and which our connections left."""
+
+    @contextmanager
+    def begin(changed):
+        with server_set_to(changed), pgbouncer(tmp_path, size=1) as running:
+            yield running
+
+    return begin
+
+
+@pytest.mark.parametrize("changed", READ_OTHERWISE.values(), ids=list(READ_OTHERWISE))
+def test_the_log_is_read_as_ever_in_a_process_that_was_told_nothing(workspace, admin, auditor, alone, changed):
+    log = ReadLog.of(workspace, admin, auditor)
+    before = log.answers()
+    with alone(changed) as pooler, pooler.used_by_django("web"):
+        connection.ensure_connection()
+        pooler.forget("web")
+        after = log.answers()
+    assert {name: answer.status_code for name, answer in after.items()} == dict.fromkeys(before, 200)
+    for name in ("one event", "checkpoint", "tile", "entries", "proof"):
+        assert after[name].content == before[name].content, name
+
+
+@pytest.mark.parametrize("changed", READ_OTHERWISE.values(), ids=list(READ_OTHERWISE))
+def test_a_change_is_recorded_as_ever_in_a_process_that_was_told_nothing(workspace, admin, events, alone, changed):
+    with alone(changed) as pooler, pooler.used_by_django("web"):
+        connection.ensure_connection()
+        pooler.forget("web")
+        # Alone, and in a transaction.
+        assert ask("SELECT current_setting('intervalstyle'), '\\', count(*) FROM workspaces_of_slug(%s)", ["x"]) == [
+            ("postgres", "\\", 0)
+        ]
+        with enter(workspace.pk):
+            issue_key(actor=admin, name="monitor", scopes=["audit:read"])
+            assert len(events(Event.API_KEY_CREATED)) == 1
+
+
+@pytest.mark.parametrize("changed", READ_OTHERWISE.values(), ids=list(READ_OTHERWISE))
+def test_the_gateway_reads_as_ever_in_a_process_that_was_told_nothing(workspace, alone, changed):
+    async def read(pooler):
+        database = Database(pooler.url("gateway"))
+        await database.open()
+        try:
+            async with database.outside() as anywhere:
+                await anywhere.execute("SELECT 1")
+            await asyncio.to_thread(pooler.forget, "gateway")
+            async with database.outside() as anywhere:
+                style = await (await anywhere.execute("SHOW intervalstyle")).fetchone()
+            async with database.scope(workspace.pk) as opened:
+                answer = await opened.execute(
+                    "SELECT '\\x00ff'::bytea AS bytes, count(id) AS places FROM workspaces_environment"
+                )
+                row = await answer.fetchone()
+                await opened.execute("DO $$ BEGIN RAISE WARNING 'not waited'; END $$")
+                return style["IntervalStyle"], row["bytes"], row["places"] > 0, opened.warning
+        finally:
+            await database.close()
+
+    with alone(changed) as pooler:
+        assert asyncio.run(read(pooler)) == ("postgres", b"\0\xff", True, "not waited")
+
+
+# --- Workers ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_driven_to_its_end(workspace, editor, pooler, monkeypatch):
+    monkeypatch.setattr(doorbell, "ring", lambda *_bell: True)
+    with enter(workspace.pk):
+        published(editor, ADDING, "adding")
+        run = services.start_run(actor=editor, workflow_slug="adding", input={"first": 4, "second": 5})
+    with pooler.used_by_django("worker"):
+        sweep.sweep_once()
+        drive(run, lambda _role: nullcontext())
+        assert fresh(run).status == "succeeded"
+
+
+def test_an_export_is_made_and_tells_how_far_it_is(workspace, auditor, pooler, monkeypatch):
+    """It copies rows, and has a second connection beside its long transaction."""
+    monkeypatch.setattr(background, "ring", lambda *_bell: True)
+    with enter(workspace.pk):
+        export = background.request_export(actor=auditor, filters=EventFilters())
+    sealing.seal()
+    with pooler.used_by_django("worker"):
+        build_export(str(workspace.pk), str(export.pk))
+    with enter(workspace.pk):
+        made = Export.objects.get(pk=export.pk)
+    assert (made.status, made.done > 0, made.done) == (Export.Status.READY, True, made.total)
+
+
+# --- Who must not stand behind one -----------------------------------------------------------------------------------
+
+
+def test_a_sealer_does_not_start_behind_one_and_says_why(pooler, monkeypatch):
+    monkeypatch.setattr(settings, "SEALER_DATABASE_URL", pooler.url("sealer"))
+    monkeypatch.setattr(sealer.Sealer, "run", lambda *_: None)
+    with pytest.raises(SystemExit, match=r"A pooler stands before the database at .* prov_sealer must be connected"):
+        sealer.main()
+
+
+def test_what_reads_the_log_for_its_owner_does_not_either(pooler):
+    for role in ("sealer", "migrate", "audit_read"):
+        with pytest.raises(BehindPooler):
+            signed_in(pooler.url(role))
+
+
+def test_nor_is_a_database_made_or_migrated_through_one(pooler):
+    with pytest.raises(BehindPooler):
+        ensure_roles(pooler.url("migrate"), {})
+    with pooler.used_by_django("migrate", assume_role="prov_owner"):
+        assert unreachable_database().startswith("A pooler stands before the database at ")
+        with pytest.raises(InterfaceError, match="A pooler stands before the database"):
+            connection.ensure_connection()
+
+
+def test_those_that_serve_find_no_fault_with_one(pooler):
+    with pooler.used_by_django("web"):
+        assert not problems()
+        assert not unreachable_database()
