@@ -22,12 +22,13 @@ from provenance.permissions import Permission
 from provenance.postgres.refusals import UnauditedChange
 from provenance.reasons import LONGEST_REASON
 from workspaces import departures, erasure_journal, lookups
+from workspaces.administrators import demand_another, locked_administrators, not_oneself
 from workspaces.erasure_journal import Erasure, JournalBroken
 from workspaces.errors import ErasureNotKept, MemberActive, UnderLegalHold
 from workspaces.models import Invitation, Membership, User
 from workspaces.roles import Role, permissions_of
 from workspaces.selectors import active_membership
-from workspaces.services import line, not_oneself, not_the_last_administrator
+from workspaces.services import line
 
 ERASED_NAME = "Erased person"
 MOST_NAMED = 500
@@ -47,6 +48,7 @@ def erase_member(*, actor: Actor, user_id: UUID, reason: str) -> Membership:
     what the log says; then nothing was changed.
     """
     _demand(actor)
+    administrators = locked_administrators(actor)
     rows = Membership.objects.for_actor(actor).select_for_update()
     membership: Membership | None = rows.filter(user_id=user_id).first()
     if membership is None:
@@ -60,7 +62,7 @@ def erase_member(*, actor: Actor, user_id: UUID, reason: str) -> Membership:
     if altered := altered_limits(workspace_of(actor)):
         raise RowAltered(*altered)
     if membership.is_active and Role.ADMIN in membership.roles and actor.kind is ActorKind.USER:
-        not_the_last_administrator(actor, membership)
+        demand_another(administrators, actor, membership)
     reason = line(reason, "reason", LONGEST_REASON)
     membership.erased_at = database_now()
     membership.removed_at = membership.removed_at or membership.erased_at

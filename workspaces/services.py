@@ -24,13 +24,12 @@ from provenance.ids import uuid7
 from provenance.permissions import Permission
 from provenance.reasons import LONGEST_REASON
 from workspaces import departures, lookups, scopes
+from workspaces.administrators import demand_another, locked_administrators, not_oneself
 from workspaces.errors import (
     AlreadyMember,
     HaltAlreadyEngaged,
     HaltNotEngaged,
     InvitationClosed,
-    LastAdministrator,
-    OwnRoles,
     PasswordRefused,
     SetupClosed,
     SlugTaken,
@@ -210,12 +209,13 @@ def change_roles(*, actor: Actor, user_id: UUID, roles: Iterable[Role | str]) ->
     """Give a member exactly these roles. The last administrator keeps the role, and nobody changes their own."""
     actor.require(Permission.MEMBERS_WRITE)
     names = _role_names(roles)
+    administrators = locked_administrators(actor)
     membership = _locked_membership(actor, user_id)
     demand_as_signed(membership)
     not_oneself(actor, user_id)
     before = list(membership.roles)
     if Role.ADMIN in before and Role.ADMIN not in names:
-        not_the_last_administrator(actor, membership)
+        demand_another(administrators, actor, membership)
     membership.roles = names
     membership.save(update_fields=["roles"])
     record(actor=actor, event=Event.MEMBER_ROLE_CHANGED, target=membership, detail={"before": before, "after": names})
@@ -226,10 +226,11 @@ def change_roles(*, actor: Actor, user_id: UUID, roles: Iterable[Role | str]) ->
 def remove_member(*, actor: Actor, user_id: UUID, reason: str) -> Membership:
     """Take all rights in the workspace away, at once: sessions and keys of the person find no membership any more."""
     actor.require(Permission.MEMBERS_WRITE)
+    administrators = locked_administrators(actor)
     membership = _locked_membership(actor, user_id)
     not_oneself(actor, user_id)
     if Role.ADMIN in membership.roles:
-        not_the_last_administrator(actor, membership)
+        demand_another(administrators, actor, membership)
     membership.removed_at = timezone.now()
     membership.save(update_fields=["removed_at"])
     record(actor=actor, event=Event.MEMBER_REMOVED, target=membership, reason=line(reason, "reason", LONGEST_REASON))
@@ -373,23 +374,6 @@ def _locked_membership(actor: Actor, user_id: UUID) -> Membership:
     if membership is None or not membership.is_active:
         raise NotFound("There is no such member here.")
     return membership
-
-
-def not_oneself(actor: Actor, user_id: UUID) -> None:
-    if actor.kind is ActorKind.USER and actor.id == str(user_id):
-        raise OwnRoles
-
-
-def not_the_last_administrator(actor: Actor, leaving: Membership) -> None:
-    # Locks the other administrators too: two of them removing each other at once must not both succeed.
-    others = (
-        Membership.objects.for_actor(actor)
-        .select_for_update()
-        .filter(roles__contains=[Role.ADMIN.value], removed_at=None)
-        .exclude(pk=leaving.pk)
-    )
-    if not list(others):
-        raise LastAdministrator
 
 
 def _halt_arguments(scope_kind: str, scope_id: str, mode: str) -> None:
