@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import Queue
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -116,12 +117,22 @@ def kill(tmp_path):
     for broker in brokers:
         lanes.put(broker)
 
+    waiting: set[Any] = set()
+    one_at_a_time = Lock()
+
+    def hold_back_the_others(run: Any) -> None:
+        with one_at_a_time:
+            waiting.discard(run.pk)
+            for run_id in waiting:
+                hold_back(run_id)
+
     def die(doomed: Doomed) -> None:
         broker, log = lanes.get(), tmp_path / f"{doomed.at}-{doomed.run.pk}.log"
         try:
             broker.forget()
             with worker(broker, log, fault=str(doomed.at)) as process:
                 wait_until(lambda: broker.has_listener() or process.poll(), f"{doomed.at}: the worker is up; {log}")
+                hold_back_the_others(doomed.run)
                 broker.ring(*doomed.bell)
                 assert process.wait(timeout=180) == KILLED, f"{doomed.at}: it ended by itself\n{log.read_text()}"
             lose_lease(doomed.run.pk)
@@ -129,6 +140,7 @@ def kill(tmp_path):
             lanes.put(broker)
 
     def kill(doomed: list[Doomed]) -> None:
+        waiting.update(each.run.pk for each in doomed)
         with ThreadPoolExecutor(len(LANES)) as pool:
             list(pool.map(die, doomed))
 
