@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from provenance import strict_json
@@ -24,6 +24,9 @@ MOST_TOOL_CALLS = 64
 LONGEST_ARGUMENTS = 256 * 1024
 LONGEST_CONTENT = 4 * 2**20
 TOKENS_PER_PRICE = Decimal(1_000_000)
+# What a column holds; more than this of either is no price and no call.
+HIGHEST_PRICE = Decimal(1_000_000)
+MOST_TOKENS = 2**31 - 1
 # Bytes per token where a server reports no usage: fewer than in any real text, so that a budget is never undercounted.
 ESTIMATED_BYTES_PER_TOKEN = 2
 
@@ -80,14 +83,22 @@ class Prices:
 
     @classmethod
     def parse(cls, input_price: str, output_price: str, currency: str) -> "Prices | None":
-        """Prices as a provider's record writes them; None when one is unknown ("")."""
-        if not input_price or not output_price:
-            return None
-        return cls(Decimal(input_price), Decimal(output_price), currency)
+        """Prices as a provider's record writes them; None when one is unknown ("") or none that a service stores."""
+        known = price_of(input_price), price_of(output_price)
+        return None if known[0] is None or known[1] is None else cls(known[0], known[1], currency)
 
     def cost(self, usage: Usage) -> Decimal:
         """What a call costs, exactly."""
         return (usage.tokens_in * self.input + usage.tokens_out * self.output) / TOKENS_PER_PRICE
+
+
+def price_of(text: str) -> Decimal | None:
+    """The price that a text says; None when it is none. NaN would make a sum of all that it is added to, and pass every limit."""
+    try:
+        price = Decimal(text)
+    except InvalidOperation:
+        return None
+    return price if price.is_finite() and 0 <= price <= HIGHEST_PRICE else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +155,7 @@ class StreamedAnswer:
         """Take in one chunk."""
         self.model = chunk.model or self.model
         if chunk.usage:
-            self.tokens = (chunk.usage.prompt_tokens or 0, chunk.usage.completion_tokens or 0)
+            self.tokens = _counted(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
         for choice in chunk.choices or []:
             if choice.index == 0:
                 self._add_delta(choice.delta, on_delta)
@@ -178,6 +189,12 @@ class StreamedAnswer:
     def size(self) -> int:
         """Characters received."""
         return self._size
+
+
+def _counted(*said: Any) -> tuple[int, int] | None:
+    """What a server says that a call took; None when it is no count. Less than nothing would fill a budget up again."""
+    tokens_in, tokens_out = (value if type(value) is int and 0 <= value <= MOST_TOKENS else None for value in said)
+    return None if tokens_in is None or tokens_out is None else (tokens_in, tokens_out)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from agents import definition
-from agents.completions import Capabilities
+from agents.completions import HIGHEST_PRICE, Capabilities, price_of
 from agents.definition import RequestedTool
 from agents.diffs import version_diff
 from agents.errors import AgentExists, AgentNotActive, NothingChanged, ProviderExists
@@ -341,12 +340,8 @@ def _checked_secret_name(text: str) -> str:
 
 
 def _checked_price(text: str, path: str) -> str:
-    try:
-        valid = not text or (Decimal(text).is_finite() and Decimal(text) >= 0)
-    except InvalidOperation:
-        valid = False
-    if not valid:
-        message = "a decimal number per million tokens, for example 2.50"
+    if text and price_of(text) is None:
+        message = f"a decimal number per million tokens, at most {HIGHEST_PRICE:,}, for example 2.50"
         raise Invalid(f"{path} is {message}.", errors=[{"path": path, "message": message}])
     return text
 

@@ -334,6 +334,8 @@ class Call(OfRun, TenantModel):
                 name="workflows_call_once",
             ),
             models.CheckConstraint(condition=_one_of("status", CallStatus), name="workflows_call_status"),
+            # NaN is more than any number to Postgres, and would make NaN of every sum.
+            models.CheckConstraint(condition=Q(cost__gte=0, cost__lt=10**10), name="workflows_call_cost"),
             models.CheckConstraint(
                 condition=Q(status__in=RESOLVED_CALL, resolved_at__isnull=False) & ~Q(resolved_by="")
                 | ~Q(status__in=RESOLVED_CALL) & Q(resolved_by="", resolved_at__isnull=True),

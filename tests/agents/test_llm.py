@@ -376,6 +376,18 @@ def test_without_usage_the_estimate_is_rather_too_high(answering):
     assert usage.tokens_out >= 200
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -1, 2**31, 1.5, "many", None])
+@pytest.mark.parametrize("which", ["prompt_tokens", "completion_tokens"])
+def test_what_is_no_count_of_tokens_is_estimated(answering, which, wrong):
+    """A budget that was settled with less than nothing would grow, and NaN is less than no limit."""
+    usage = {"prompt_tokens": 1200, "completion_tokens": 34, "total_tokens": 1234, which: wrong}
+    client, _ = answering(*text_answer("x"), {**chunk(), "choices": [], "usage": usage})
+    found = client.complete(QUESTION, max_tokens=5).usage
+    assert found.estimated
+    assert (type(found.tokens_in), type(found.tokens_out)) == (int, int)
+    assert min(found.tokens_in, found.tokens_out) > 0
+
+
 @pytest.mark.parametrize(
     ("status", "body", "error"),
     [
@@ -432,3 +444,9 @@ def test_cost_is_exact():
     assert prices.cost(Usage(1, 1)) == Decimal("0.0000125")
     assert prices.cost(Usage(1_000_000, 0)) == Decimal("2.50")
     assert Prices.parse("", "10", "USD") is None
+
+
+@pytest.mark.parametrize("price", ["NaN", "sNaN", "Infinity", "-1", "1e7", "1E+999999999", "cheap"])
+def test_a_price_that_no_service_stores_is_unknown(price):
+    assert Prices.parse(price, "10", "USD") is None
+    assert Prices.parse("2.50", price, "USD") is None

@@ -327,6 +327,7 @@ def test_a_provider_is_taken_once(editor, events):
         ({"input_price": "cheap"}, Invalid),
         ({"output_price": "-1"}, Invalid),
         ({"output_price": "NaN"}, Invalid),
+        ({"output_price": "1E+9999"}, Invalid),
         ({"currency": "usd"}, Invalid),
         ({"name": "Open AI"}, Invalid),
     ],

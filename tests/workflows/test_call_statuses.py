@@ -117,6 +117,15 @@ def test_the_database_allows_these_pairs_and_refuses_all_others(rows):
             assert "cannot become" in said, (before, after)
 
 
+@pytest.mark.parametrize("cost", ["NaN", "-0.01"])
+def test_no_call_costs_what_cannot_be_added_up(rows, cost):
+    """Nor may the database's own superuser say so: NaN would hide what all the others cost."""
+    row_id = rows.insert("started")
+    assert "workflows_call_cost" in rows.change(row_id, f"cost = '{cost}'")
+    assert "workflows_call_cost" in rows.change(row_id, f"cost = '{cost}'", role="owner")
+    assert rows.change(row_id, "cost = 4294.12345678") == ""
+
+
 @pytest.mark.parametrize("status", sorted(TERMINAL_CALL))
 def test_a_call_that_has_ended_stays_and_a_late_answer_is_kept_beside_it_once(rows, status):
     row_id, late = rows.insert(status), "late_result_ref = 'inline', late_result_at = now()"

@@ -327,6 +327,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='call',
+            constraint=models.CheckConstraint(condition=models.Q(('cost__gte', 0), ('cost__lt', 10000000000)), name='workflows_call_cost'),
+        ),
+        migrations.AddConstraint(
+            model_name='call',
             constraint=models.CheckConstraint(condition=models.Q(('status__in', ['planned', 'blocked', 'awaiting_approval', 'approved', 'rejected', 'withdrawn', 'started', 'succeeded', 'failed', 'indeterminate', 'resolved_succeeded', 'resolved_failed', 'retried', 'canceled'])), name='workflows_call_status'),
         ),
         migrations.AddConstraint(
