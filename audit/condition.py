@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from audit.anchors.couriers import WATCH
 from audit.clocks import CLOCK_TOLERANCE
 from audit.hindrances import SENTENCES
+from audit.status import SEALER, WATCH
 from provenance.actor import Actor
 from provenance.db import ask
 from provenance.ids import uuid7_time
@@ -25,7 +25,6 @@ STALLED = timedelta(minutes=1)
 """So long must nothing have been published, or must a checkpoint have waited for its signature."""
 WAITING = timedelta(minutes=5)
 """Longer than a transaction may reasonably take to commit: an event's id is older than its commit."""
-SEALER = "sealer"
 
 
 @dataclass(frozen=True, slots=True)

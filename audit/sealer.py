@@ -27,7 +27,7 @@ from django.conf import settings
 from psycopg import IsolationLevel
 
 from audit.anchors import Place
-from audit.anchors.couriers import WATCH, Courier, note_status
+from audit.anchors.couriers import Courier
 from audit.anchors.places import places_from_settings
 from audit.clocks import CLOCK_TOLERANCE
 from audit.envelope import EventContext, storing
@@ -46,6 +46,7 @@ from audit.sealing.publishing import Publisher
 from audit.sealing.standing import NotContinued
 from audit.sealing.stored_logs import Judge, StoredLogs
 from audit.signing import KeyRing
+from audit.status import SEALER, WATCH, note_status
 from audit.taxonomy import Event
 from audit.verifying.key_register import held_against
 from provenance.collection import no_collection
@@ -59,8 +60,6 @@ MOST_EVENTS = 20_000
 """Of one pass: what memory holds at a time. A transaction is never divided."""
 CHECK_AGAIN_SECONDS = 5
 """After a refusal, how long until the sealer looks whether somebody started an epoch."""
-SUBJECT = "sealer"
-"""What `audit.status` calls the sealer itself."""
 
 logger = logging.getLogger(__name__)
 
@@ -230,7 +229,7 @@ class Sealer:
         self.log_keys.register(connection, self.origin, self._tell_rotation)
         # What else has no signature is the next sealer's to look into.
         self._publisher.publish(connection, self._logs.waiting)
-        note_status(connection, SUBJECT)
+        note_status(connection, SEALER)
         return found
 
     # --- Whether it may begin --------------------------------------------------------------------------------------
@@ -265,7 +264,7 @@ class Sealer:
         """Stop, so that everybody sees it: nothing more is sealed or signed until a person has decided."""
         self._check_again_at = time.monotonic() + CHECK_AGAIN_SECONDS
         connection = self._open()
-        note_status(connection, SUBJECT, problem=refusal)
+        note_status(connection, SEALER, problem=refusal)
         if refusal != self._refusal:
             logger.error("%s", refusal)
             self._announcer.tell(connection, Event.AUDIT_VERIFICATION_FAILED, self._instance, {"problem": refusal})
@@ -275,8 +274,8 @@ class Sealer:
     def _begin_status(self) -> None:
         self._refusal = ""
         connection = self._open()
-        note_status(connection, SUBJECT)
-        connection.execute(sql.FORGET_STATUS, {"known": [SUBJECT, WATCH, *(place.name for place in self.places)]})
+        note_status(connection, SEALER)
+        connection.execute(sql.FORGET_STATUS, {"known": [SEALER, WATCH, *(place.name for place in self.places)]})
 
     # --- Growing the logs ------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import psycopg
 
 from audit.anchors import Anchor, AnchorFailed, Place, is_of_instance, readable, text_of
 from audit.notes import Checkpoint
+from audit.status import note_status
 
 STATUS_SECONDS = 10
 """How often at most it is noted that a place goes on taking checkpoints."""
@@ -28,8 +29,6 @@ LOOK_BACK_SECONDS = 60.0
 """How often at most it is looked whether a place still keeps what it took."""
 HANGS_SECONDS = 120.0
 """Longer than any place takes that answers at all: each has a time limit of its own."""
-WATCH = "watch"
-"""What `audit.status` calls the worker that watches over the log; no place has that name."""
 
 logger = logging.getLogger(__name__)
 
@@ -185,26 +184,11 @@ def lost_since(connection: psycopg.Connection[Any], place: Anchor, kept: Mapping
     return _LOST.format(where=place.where, origin="the log of logs", kept=size, taken=found[0])
 
 
-def note_status(
-    connection: psycopg.Connection[Any], subject: str, place: str = "", problem: str = "", size: int | None = None
-) -> None:
-    """Say in `audit.status` how something is doing. An empty problem is none."""
-    connection.execute(_NOTE, {"subject": subject, "place": place[:500], "problem": problem[:2000], "size": size})
-
-
 _HANGS = "it does not answer"
 _LOST = (
     "{where} keeps {origin} up to {kept} and had taken it up to {taken}: somebody took away what was kept there, or put something "
     "older in its place. Find out who, before you believe what the database says of that time"
 )
-
-_NOTE = """
-INSERT INTO audit.status AS known (subject, place, problem, size)
-VALUES (%(subject)s, %(place)s, %(problem)s, %(size)s)
-ON CONFLICT (subject) DO UPDATE SET place = EXCLUDED.place, problem = EXCLUDED.problem, at = clock_timestamp(),
-  size = COALESCE(EXCLUDED.size, known.size),
-  since = CASE WHEN known.problem = EXCLUDED.problem THEN known.since ELSE clock_timestamp() END
-"""
 
 _LEFT = """
 SELECT extract(epoch FROM at - clock_timestamp()) + %s FROM audit.status WHERE subject = %s AND problem = ''
