@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from approvals import selectors
 from approvals.models import ApprovalDecision, ApprovalRequest, Status
-from provenance.api import ApiRequest, Endpoint, Paging, etag, found, list_response
+from provenance.api import ApiRequest, Endpoint, etag, found, page_response
 from provenance.errors import Invalid
 from provenance.ids import parse_public_id, public_id
 from provenance.permissions import Permission
@@ -99,8 +99,7 @@ class ApprovalList(Endpoint):
                 message = f"One of {', '.join(Status.values)}."
                 raise Invalid("status is not one.", errors=[{"path": "status", "message": message}])
             rows = rows.filter(status=status)
-        page, cursor = Paging.of(request).page(rows)
-        return list_response([ApprovalSummary(row).data for row in page], cursor)
+        return page_response(request, rows, lambda row: ApprovalSummary(row).data)
 
 
 class ApprovalView(Endpoint):

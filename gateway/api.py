@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from gateway import selectors, services
 from gateway.models import McpServer, Tool, ToolGrant
-from provenance.api import ApiRequest, Endpoint, Input, Paging, list_response
+from provenance.api import ApiRequest, Endpoint, Input, page_response
 from provenance.ids import parse_public_id, public_id
 from provenance.permissions import Permission
 
@@ -76,8 +76,7 @@ class ServerList(Endpoint):
     @extend_schema(responses=ServerOutput(many=True))
     def get(self, request: ApiRequest) -> Response:
         """Every server, newest first."""
-        rows, following = Paging.of(request).page(selectors.servers(request.actor))
-        return list_response([_server(row) for row in rows], following)
+        return page_response(request, selectors.servers(request.actor), _server)
 
 
 class ToolList(Endpoint):
@@ -88,8 +87,7 @@ class ToolList(Endpoint):
     @extend_schema(responses=ToolOutput(many=True))
     def get(self, request: ApiRequest) -> Response:
         """Every tool, newest first."""
-        rows, following = Paging.of(request).page(selectors.tools(request.actor))
-        return list_response([_tool(row) for row in rows], following)
+        return page_response(request, selectors.tools(request.actor), _tool)
 
 
 class GrantList(Endpoint):
@@ -100,8 +98,7 @@ class GrantList(Endpoint):
     @extend_schema(responses=GrantOutput(many=True))
     def get(self, request: ApiRequest) -> Response:
         """Every grant in force, newest first."""
-        rows, following = Paging.of(request).page(selectors.grants(request.actor))
-        return list_response([_grant(row) for row in rows], following)
+        return page_response(request, selectors.grants(request.actor), _grant)
 
 
 class GrantRevoke(Endpoint):

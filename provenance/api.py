@@ -303,6 +303,12 @@ def list_response(items: Sequence[Any], next_cursor: str | None) -> Response:
     return Response({"items": items, "next": next_cursor})
 
 
+def page_response(request: HttpRequest | Request, rows: QuerySet[Row], shown: Callable[[Row], Any]) -> Response:
+    """The part of these rows that the request asks for, each as `shown` says it."""
+    found_rows, following = Paging.of(request).page(rows)
+    return list_response([shown(row) for row in found_rows], following)
+
+
 def cursor_after(row_id: UUID) -> str:
     """The cursor of the page that starts after this row. Opaque to clients."""
     return base64.urlsafe_b64encode(row_id.bytes).decode("ascii").rstrip("=")

@@ -13,10 +13,9 @@ from provenance.api import (
     ApiRequest,
     Endpoint,
     Input,
-    Paging,
     demand_match,
     etag,
-    list_response,
+    page_response,
     problem_response,
     repeatable,
 )
@@ -181,8 +180,7 @@ class WorkflowList(Endpoint):
     @extend_schema(responses=WorkflowOutput(many=True))
     def get(self, request: ApiRequest) -> Response:
         """A page of workflows, newest first."""
-        rows, after = Paging.of(request).page(selectors.workflows(request.actor))
-        return list_response([_workflow(row, row.live_number) for row in rows], after)
+        return page_response(request, selectors.workflows(request.actor), lambda row: _workflow(row, row.live_number))
 
     @extend_schema(request=CreateInput, responses={201: DraftOutput})
     def post(self, request: ApiRequest) -> Response:
@@ -287,8 +285,7 @@ class RunList(Endpoint):
         rows = selectors.run_list(
             request.actor, status=request.GET.get("status", ""), workflow=request.GET.get("workflow", "")
         )
-        found, after = Paging.of(request).page(rows)
-        return list_response([_run(run) for run in found], after)
+        return page_response(request, rows, _run)
 
 
 class RunDetail(Endpoint):

@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from provenance.api import ApiRequest, Endpoint, Input, Paging, list_response
+from provenance.api import ApiRequest, Endpoint, Input, page_response
 from provenance.ids import parse_public_id, public_id
 from provenance.permissions import Permission
 from provenance.reasons import LONGEST_REASON
@@ -45,8 +45,7 @@ class HaltList(Endpoint):
     @extend_schema(responses=HaltOutput(many=True))
     def get(self, request: ApiRequest) -> Response:
         """Every halt, newest first."""
-        rows, following = Paging.of(request).page(selectors.halts(request.actor))
-        return list_response([_halt(row) for row in rows], following)
+        return page_response(request, selectors.halts(request.actor), _halt)
 
     @extend_schema(request=HaltInput, responses={201: HaltOutput})
     def post(self, request: ApiRequest) -> Response:

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from audit.models import HOLD_KINDS, LegalHold
 from audit.retention import services as retention
-from provenance.api import ApiRequest, Endpoint, Input, Paging, list_response
+from provenance.api import ApiRequest, Endpoint, Input, page_response
 from provenance.ids import public_id
 from provenance.permissions import Permission
 from provenance.reasons import LONGEST_REASON
@@ -58,8 +58,7 @@ class LegalHoldList(Endpoint):
     @extend_schema(responses=HoldOutput(many=True))
     def get(self, request: ApiRequest) -> Response:
         """Every hold, newest first."""
-        rows, following = Paging.of(request).page(retention.holds(request.actor))
-        return list_response([_hold(row) for row in rows], following)
+        return page_response(request, retention.holds(request.actor), _hold)
 
     @extend_schema(request=HoldInput, responses={201: HoldOutput})
     def post(self, request: ApiRequest) -> Response:
