@@ -52,6 +52,15 @@ def origin_of(installation: str, workspace_id: UUID | None, epoch: int = 1) -> s
     return f"{installation}/{workspace_id or 'instance'}{f'/e{epoch}' if epoch > 1 else ''}"
 
 
+def misnamed(installation: str, workspace_id: UUID | None, epoch: int, origin: str) -> str:
+    """A sentence where a stored log has another name than that: what is published under one is looked for under it alone."""
+    wanted = origin_of(installation, workspace_id, epoch)
+    whose = f"workspace {workspace_id}" if workspace_id else "the instance"
+    return (
+        "" if origin == wanted else f"A log of {whose} is called {origin:.99} in the database, and its name is {wanted}"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Break:
     """A log that does not continue its published checkpoint. `kept`: how many of its leaves the database has."""

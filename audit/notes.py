@@ -8,7 +8,7 @@ import base64
 import hashlib
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import ClassVar, Self, TypeVar
@@ -306,26 +306,29 @@ def signed_note(checkpoint: Checkpoint, signatures: str) -> str:
     return f"{checkpoint.text}\n{signatures}"
 
 
-def opened(note: str, keys: Iterable[AnyVerifier]) -> Checkpoint:
+def opened(note: str, keys: Iterable[AnyVerifier], kinds: Collection[type[AnyVerifier]] = ()) -> Checkpoint:
     """The checkpoint of a note that at least one of these keys signed; signatures of unknown keys are ignored.
 
-    Raises `BadNote` when none of them signed it, and when a signature of one of them does not hold.
+    Raises `BadNote` when none of them signed it, or none of one of these kinds, and when a signature of one of them does
+    not hold.
     """
     text, separator, tail = note.rpartition("\n\n")
     if not separator or not tail.endswith("\n"):
         raise BadNote("this is no signed note: the signatures are missing")
     checkpoint = Checkpoint.parse(f"{text}\n")
     known = {(key.name, key.id): key for key in keys}
-    signers = 0
+    signers = set[type[AnyVerifier]]()
     for name, key_id, signature in signature_lines(tail):
         key = known.get((name, key_id))
         if key is None:
             continue
         if not key.verifies(checkpoint, signature):
             raise BadNote(f"the signature of {name} does not hold")
-        signers += 1
+        signers.add(type(key))
     if not signers:
         raise BadNote("none of the known keys signed it")
+    if missing := set(kinds) - signers:
+        raise BadNote(f"no {' and no '.join(sorted(_ALGORITHMS[kind.kind] for kind in missing))} key signed it")
     return checkpoint
 
 

@@ -80,10 +80,12 @@ UPDATE audit.checkpoint SET signatures = %(signatures)s
 WHERE log_id = %(log_id)s AND size = %(size)s AND signatures IS NULL
 """
 NEWEST_EPOCH = """
-SELECT id, origin FROM audit.log WHERE workspace_id IS NOT DISTINCT FROM %(workspace_id)s ORDER BY epoch DESC LIMIT 1
+SELECT id, workspace_id, COALESCE(epoch, 0), COALESCE(origin, '') FROM audit.log WHERE workspace_id IS NOT DISTINCT FROM %(workspace_id)s
+ORDER BY epoch DESC LIMIT 1
 """
 OPEN_LOG = """
-INSERT INTO audit.log (workspace_id, epoch, origin) VALUES (%(workspace_id)s, %(epoch)s, %(origin)s) RETURNING id, origin
+INSERT INTO audit.log (workspace_id, epoch, origin) VALUES (%(workspace_id)s, %(epoch)s, %(origin)s)
+RETURNING id, workspace_id, epoch, origin
 """
 STANDING = """
 SELECT size, note, signatures, frontier FROM audit.checkpoint WHERE log_id = %(log_id)s AND size >= COALESCE(
@@ -91,7 +93,7 @@ SELECT size, note, signatures, frontier FROM audit.checkpoint WHERE log_id = %(l
 ORDER BY size
 """
 TAKEN_UP = """
-SELECT id, origin FROM audit.log
+SELECT id, workspace_id, COALESCE(epoch, 0), COALESCE(origin, '') FROM audit.log
 WHERE id IN (SELECT DISTINCT ON (workspace_id) id FROM audit.log ORDER BY workspace_id, epoch DESC)
   OR id IN (SELECT log_id FROM audit.checkpoint WHERE signatures IS NULL)
 """

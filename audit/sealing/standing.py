@@ -6,10 +6,12 @@ and not signed must continue it leaf by leaf.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import psycopg
 
+from audit.epochs import misnamed
 from audit.merkle import Frontier
 from audit.notes import AnyVerifier, BadNote, Checkpoint, opened, signed_note
 from audit.sealing import sql
@@ -23,6 +25,23 @@ Place = tuple[int, int]
 
 class NotContinued(Exception):
     """What is stored of a log is not what its keys signed. Nothing may be sealed on it."""
+
+
+class StoredLog(NamedTuple):
+    """A row of `audit.log`."""
+
+    id: int
+    workspace_id: UUID | None
+    epoch: int
+    origin: str
+
+    def own_name(self, installation: str) -> str:
+        """Its name. Raises `NotContinued` for any other one: what is signed under that, no anchor would miss."""
+        if problem := misnamed(installation, self.workspace_id, self.epoch, self.origin):
+            raise NotContinued(
+                f"{problem}. Nothing is sealed on it. Find out who wrote into the database, and take it back."
+            )
+        return self.origin
 
 
 def standing(
@@ -44,15 +63,17 @@ def standing(
     return edge, waiting
 
 
-def all_waiting(connection: Connection, verifiers: Verifiers, still: Callable[[], None]) -> dict[Place, str]:
+def all_waiting(
+    connection: Connection, installation: str, verifiers: Verifiers, still: Callable[[], None]
+) -> dict[Place, str]:
     """The checkpoints of all logs that wait for their signature. Raises `NotContinued`, also where none waits.
 
     `still` is called before each log, because thousands of them take longer than a lease.
     """
     waiting: dict[Place, str] = {}
-    for log_id, origin in connection.execute(sql.TAKEN_UP).fetchall():
+    for log in map(StoredLog._make, connection.execute(sql.TAKEN_UP).fetchall()):
         still()
-        waiting |= standing(connection, log_id, origin, verifiers)[1]
+        waiting |= standing(connection, log.id, log.own_name(installation), verifiers)[1]
     return waiting
 
 

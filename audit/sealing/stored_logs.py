@@ -20,7 +20,7 @@ from audit.notes import Checkpoint
 from audit.sealing import sql
 from audit.sealing.growth import TILE_WIDTH, Log, Tile, unfinished_tiles
 from audit.sealing.passes import in_order
-from audit.sealing.standing import Place, Verifiers, all_waiting, standing
+from audit.sealing.standing import Place, StoredLog, Verifiers, all_waiting, standing
 
 Connection = psycopg.Connection[Any]
 Judge = Callable[[Row], str]
@@ -65,9 +65,9 @@ class StoredLogs:
         rows = (
             connection.execute(sql.NEWEST_EPOCH, names).fetchall() or connection.execute(sql.OPEN_LOG, names).fetchall()
         )
-        ((log_id, origin),) = rows
-        log = Log(log_id, origin, workspace_id)
-        log.frontier, _waiting = standing(connection, log.id, origin, self.verifiers)
+        stored = StoredLog(*rows[0])
+        log = Log(stored.id, stored.own_name(self.installation), workspace_id)
+        log.frontier, _waiting = standing(connection, log.id, log.origin, self.verifiers)
         log.unfinished = _unfinished(connection, log) if log.size else []
         self._logs[workspace_id] = log
         return log
@@ -76,7 +76,7 @@ class StoredLogs:
         """An empty log under a new name, which continues that of the epoch before."""
         origin = origin_of(self.installation, workspace_id, epoch)
         names = {"workspace_id": workspace_id, "origin": origin, "epoch": epoch}
-        ((log_id, _origin),) = connection.execute(sql.OPEN_LOG, names).fetchall()
+        ((log_id, *_names),) = connection.execute(sql.OPEN_LOG, names).fetchall()
         self._logs[workspace_id] = Log(log_id, origin, workspace_id)
         return self._logs[workspace_id]
 
@@ -87,7 +87,7 @@ class StoredLogs:
 
     def take_up(self, connection: Connection, still: Callable[[], None]) -> None:
         """Begin with what is stored; `still` is called before each log. Raises `NotContinued` when that is not what the keys of the logs signed."""
-        self.waiting |= all_waiting(connection, self.verifiers, still)
+        self.waiting |= all_waiting(connection, self.installation, self.verifiers, still)
 
     def append(
         self, connection: Connection, events: Sequence[Row], judge_of: JudgeOf

@@ -18,7 +18,7 @@ from audit.merkle import Frontier
 from audit.notes import BadNote, Checkpoint
 from audit.sealing.growth import Log, Tile
 from audit.verifying.expired_months import expired_leaves
-from audit.verifying.strays import leaves_of_no_log, outside
+from audit.verifying.strays import of_no_log, outside
 
 MOST_TOLD = 20
 TILES_AT_ONCE = 256
@@ -150,8 +150,8 @@ class Fsck:
 
     def _of_no_log(self) -> list[Defect]:
         return [
-            Defect(f"log {log_id}", None, f"{count} leaves are of a log that does not exist")
-            for log_id, count in leaves_of_no_log(self.connection)
+            Defect(f"log {log_id}", None, f"{rows} are of a log that does not exist")
+            for log_id, rows in of_no_log(self.connection)
         ]
 
     def _orphans(self) -> list[Defect]:

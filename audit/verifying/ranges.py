@@ -20,7 +20,16 @@ from audit.clocks import CLOCK_TOLERANCE
 from audit.glance import Glance, leaf_of
 from audit.judging import CHECKPOINT_PREFIX, COLUMNS, StoredEvent, checkpoint_entry, flaw
 from audit.merkle import HASH_BYTES, PlacedNode, leaf_hash, subtrees
-from audit.notes import AnyVerifier, BadNote, Checkpoint, opened, parse_vkey, signed_note
+from audit.notes import (
+    AnyVerifier,
+    BadNote,
+    Checkpoint,
+    Ed25519Verifier,
+    MldsaVerifier,
+    opened,
+    parse_vkey,
+    signed_note,
+)
 from audit.sealing.growth import TILE_WIDTH
 from audit.signing import KeyRing
 from audit.verifying.expired_months import expired_leaves
@@ -319,7 +328,7 @@ def _check_checkpoints(connection: psycopg.Connection[Any], leaves: Leaves, foun
                 Flaw(size - 1, "checkpoint", f"the checkpoint at {size} is stored for another workspace")
             )
         try:
-            checkpoint = opened(signed_note(Checkpoint.parse(text), signatures), keys)
+            checkpoint = _opened(text, signatures, keys, is_instance=wanted.workspace_id is None)
         except BadNote as problem:
             found.flaws.append(Flaw(size - 1, "checkpoint", f"the checkpoint at {size} does not verify: {problem}"))
             continue
@@ -327,11 +336,24 @@ def _check_checkpoints(connection: psycopg.Connection[Any], leaves: Leaves, foun
             found.flaws.append(Flaw(size - 1, "checkpoint", f"the checkpoint at {size} is one of another log or size"))
             continue
         found.checkpoints[size] = checkpoint.root
-        if wanted.workspace_id is None and instance_idx is not None:
-            words = f"the checkpoint at {size} says that the log of logs holds it, and is one of that log itself"
-            found.flaws.append(Flaw(size - 1, "instance", words))
-        if wanted.workspace_id is not None and leaf_hash(checkpoint_entry(text)) not in noted.get(instance_idx, ()):
-            found.flaws.append(Flaw(size - 1, "instance", f"the checkpoint at {size} is not in the log of logs"))
+        if wanted.workspace_id is None:
+            is_held, words = instance_idx is None, "says that the log of logs holds it, and is one of that log itself"
+        else:
+            is_held = leaf_hash(checkpoint_entry(text)) in noted.get(instance_idx, ())
+            words = "is not in the log of logs"
+        if not is_held:
+            found.flaws.append(Flaw(size - 1, "instance", f"the checkpoint at {size} {words}"))
+
+
+def _opened(text: str, signatures: str | None, keys: Sequence[AnyVerifier], *, is_instance: bool) -> Checkpoint:
+    """The checkpoint that was signed. Raises `BadNote`.
+
+    As an auditor's verifier wants it that has the keys of both kinds: the record is to outlive the weaker one.
+    """
+    if signatures is None:
+        raise BadNote("it has no signature, and a later one has")
+    kinds = (Ed25519Verifier, MldsaVerifier) if is_instance else (Ed25519Verifier,)
+    return opened(signed_note(Checkpoint.parse(text), signatures), keys, kinds)
 
 
 def noted_wrongly(noted: Sequence[tuple[int, datetime]], ids: Sequence[str], first: int) -> dict[int, str]:
@@ -393,7 +415,7 @@ _CHECKPOINTS = """
 SELECT size, COALESCE(note, ''), signatures || COALESCE(cosignatures, ''), instance_idx,
   GREATEST(LEAST(at, '9000-01-01'), '2000-01-01'), workspace_id IS NOT DISTINCT FROM %s::uuid
 FROM audit.checkpoint
-WHERE log_id = %s AND size > %s AND size <= %s AND signatures IS NOT NULL ORDER BY size
+WHERE log_id = %s AND size > %s AND size <= %s ORDER BY size
 """
 _LEAVES_AT = """
 SELECT idx, COALESCE(hash, '') FROM audit.leaf WHERE log_id = ANY (%s) AND idx = ANY (%s) AND event_id IS NULL

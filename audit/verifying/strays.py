@@ -1,4 +1,4 @@
-"""What stands outside every log: leaves of no log, and events that the log of their own workspace does not hold.
+"""What stands outside every log: leaves, tiles and checkpoints of no log, and events that the log of their own workspace does not hold.
 
 A verification that goes from log to log never comes by them, so they are looked for by themselves.
 """
@@ -13,9 +13,9 @@ from audit.clocks import CLOCK_TOLERANCE
 from provenance.ids import uuid7_floor, uuid7_time
 
 
-def leaves_of_no_log(connection: psycopg.Connection[Any]) -> list[tuple[int, int]]:
-    """Each log id that no log has, and how many leaves have it."""
-    return connection.execute(_OF_NO_LOG).fetchall()
+def of_no_log(connection: psycopg.Connection[Any]) -> list[tuple[int, str]]:
+    """Each log id that no log has, and in words what there is of it."""
+    return [(log_id, f"{count} {what}") for log_id, what, count in connection.execute(_OF_NO_LOG).fetchall()]
 
 
 def outside(connection: psycopg.Connection[Any], before: datetime, most: int) -> list[tuple[UUID, UUID | None]]:
@@ -39,16 +39,13 @@ def waiting(connection: psycopg.Connection[Any], before: datetime) -> set[UUID]:
 
 
 def misplaced(connection: psycopg.Connection[Any], most: int) -> list[str]:
-    """A sentence for each log that is not there and has leaves, and for each event in a month that is not its own.
+    """A sentence for each log that is not there and has leaves, tiles or checkpoints, and for each event in a month that is not its own.
 
     Who asks for such an event by its id does not look there, and a list shows it.
     """
     events = connection.execute(_OF_OTHER_MONTHS, [most]).fetchall()
     return [
-        *(
-            f"{count} leaves are of the log {log_id}, which does not exist"
-            for log_id, count in leaves_of_no_log(connection)
-        ),
+        *(f"{rows} are of the log {log_id}, which does not exist" for log_id, rows in of_no_log(connection)),
         *(f"The event {event_id} lies in {month}, which is not its month" for event_id, month in events),
     ]
 
@@ -64,8 +61,11 @@ JOIN part ON part.oid = event.tableoid
 WHERE NOT (event.id >= bounds[1] AND event.id < bounds[2]) ORDER BY event.id LIMIT %s
 """
 _OF_NO_LOG = """
-SELECT log_id, count(*) FROM audit.leaf WHERE NOT EXISTS (SELECT FROM audit.log WHERE log.id = leaf.log_id)
-GROUP BY log_id ORDER BY log_id LIMIT 20
+SELECT log_id, what, count(*) FROM (
+  SELECT log_id, 'leaves' AS what FROM audit.leaf UNION ALL SELECT log_id, 'tiles' FROM audit.tile
+  UNION ALL SELECT log_id, 'checkpoints' FROM audit.checkpoint
+) AS stored WHERE NOT EXISTS (SELECT FROM audit.log WHERE log.id = stored.log_id)
+GROUP BY log_id, what ORDER BY log_id, what LIMIT 20
 """
 _SIGNED = """
 WITH signed AS (

@@ -17,7 +17,7 @@ import psycopg
 
 from audit.anchors import Anchor, AnchorFailed, text_of
 from audit.anchors.couriers import lost_since
-from audit.epochs import Break, LogName, breaks, continued, first_event, followed, tree_over
+from audit.epochs import Break, LogName, breaks, continued, first_event, followed, misnamed, tree_over
 from audit.merkle import NotConsistent, folded, grown, range_root, subtrees
 from audit.notes import BadNote, Checkpoint, LogSigner, opened
 from audit.signing import KeyRing
@@ -128,7 +128,10 @@ class Verification:
         started, report = time.monotonic(), Report()
         with self.connect() as connection:
             connection.autocommit = True
-            logs = [_reachable(connection, log, wanted) for log in self.logs(connection) if _is_wanted(log, wanted)]
+            stored = self.logs(connection)
+            names = (misnamed(self.installation, log.workspace_id, log.epoch, log.origin) for log in stored)
+            report.problems += [problem for problem in names if problem]
+            logs = [_reachable(connection, log, wanted) for log in stored if _is_wanted(log, wanted)]
             register = held_against(connection, self.keys, self.signer.keys)
             report.problems += register.problems
             report.problems += changed_functions(connection)

@@ -25,6 +25,7 @@ from tests import databases
 from tests.audit import sealing
 from tests.audit.sealing import OTHER, WORKSPACE, assert_log_is_sound, ids_in, seal, status, told
 from tests.audit.telling import tell
+from tests.audit.verifying import verify
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.workspaces(WORKSPACE, OTHER)]
 ORIGIN = f"{sealing.ORIGIN}/{WORKSPACE}"
@@ -239,6 +240,22 @@ def test_a_new_epoch_that_nobody_on_the_host_started_is_no_excuse(anchor):
     seal(anchor)
     assert "no signed event started" in status()
     assert leaves_of_epoch(WORKSPACE, 2) == []
+
+
+@pytest.mark.parametrize(
+    ("workspace_id", "epoch"), [(WORKSPACE, 2), (None, 2), (OTHER, 1)], ids=["a log", "the log of logs", "a first log"]
+)
+def test_nothing_is_sealed_under_a_name_that_somebody_chose(anchor, workspace_id, epoch):
+    """No anchor would miss what was sealed under it, once it is taken away with its log."""
+    tell(WORKSPACE, 3)
+    seal(anchor)
+    named = "INSERT INTO audit.log (workspace_id, epoch, origin) VALUES (%s, %s, 'elsewhere.test/x')"
+    sealing.tamper(named, workspace_id, epoch)
+    late = [*tell(WORKSPACE), *tell(OTHER)]
+    seal(anchor)
+    assert "is called elsewhere.test/x in the database, and its name is log.test/" in status()
+    assert not sealing.rows("SELECT FROM audit.leaf WHERE event_id = ANY (%s)", late)
+    assert any("is called elsewhere.test/x" in problem for problem in verify(anchor).problems)
 
 
 def test_an_anchor_that_another_key_signed_stops_the_sealer(anchor):

@@ -137,6 +137,26 @@ def test_a_checkpoint_of_the_log_of_logs_stands_in_no_log(anchor):
     assert flaws(verify(anchor), INSTANCE) == [(size - 1, "instance")]
 
 
+def test_a_signature_that_was_taken_from_an_older_checkpoint_is_missed(anchor):
+    for _ in range(2):
+        tell(WORKSPACE, 3)
+        seal(anchor)
+    assert sealing.tamper(f"UPDATE audit.checkpoint SET signatures = NULL WHERE {OURS} AND size = 3")
+    assert flaws(verify(anchor)) == [(2, "checkpoint")]
+
+
+@pytest.mark.parametrize(("line", "missing"), [(1, "ML-DSA-44"), (2, "Ed25519")])
+def test_a_checkpoint_of_the_log_of_logs_is_signed_by_both_kinds_of_key(anchor, line, missing):
+    tell(WORKSPACE, 3)
+    seal(anchor)
+    size = sealing.checkpoints(None)[-1].size
+    kept = "split_part(signatures, E'\\n', %s) || E'\\n'"
+    assert sealing.tamper(f"UPDATE audit.checkpoint SET signatures = {kept} WHERE workspace_id IS NULL", line)
+    flaw, *_same = next(log.flaws for log in verify(anchor).logs if log.origin == INSTANCE)
+    assert (flaw.index, flaw.kind) == (size - 1, "checkpoint")
+    assert f"no {missing} key signed it" in flaw.problem
+
+
 def test_a_column_of_another_type_is_told_for_each_log():
     tell(WORKSPACE, 3)
     seal()
@@ -202,8 +222,10 @@ def test_a_log_that_was_given_another_name_is_missed_under_its_own(anchor, origi
     sealing.tamper("UPDATE audit.log SET origin = %s WHERE origin = %s", origin, ORIGIN)
     report = verify(anchor)
     assert flaws(report, origin)[0] == (2, "checkpoint")
+    named, missed = report.problems
+    assert named == f"A log of workspace {WORKSPACE} is called {origin:.99} in the database, and its name is {ORIGIN}"
     gone = f"{ORIGIN} is not in the database, and 3 entries of it were published"
-    assert report.problems == [f"The database does not continue what was published: the log {gone}"]
+    assert missed == f"The database does not continue what was published: the log {gone}"
 
 
 def test_a_log_that_was_taken_away_is_missed_and_what_it_held_is_named(anchor):
@@ -374,6 +396,17 @@ def test_an_event_hidden_behind_a_leaf_where_nobody_looks_is_found(anchor, monke
     if place == "of no log":
         assert "1 leaves are of the log 999, which does not exist" in problems
         assert (None, "1 leaves are of a log that does not exist") in fsck()
+
+
+def test_tiles_and_checkpoints_of_no_log_are_found(anchor):
+    many(300)
+    seal(anchor)
+    assert sealing.tamper("INSERT INTO audit.tile SELECT 999, level, n, data FROM audit.tile") == 1
+    copy = "INSERT INTO audit.checkpoint (log_id, size, note, frontier) SELECT 999, size, note, frontier FROM audit.checkpoint"
+    assert sealing.tamper(f"{copy} WHERE {OURS}") == 1
+    found = ["1 checkpoints are of", "1 tiles are of"]
+    assert [problem.split(" the log 999")[0] for problem in verify(anchor).problems] == found
+    assert [problem.split(" a log that")[0] for _index, problem in fsck()] == found
 
 
 def test_a_forged_event_is_found_though_it_is_sealed(anchor):
