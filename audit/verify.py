@@ -428,7 +428,7 @@ def parse_manifest(text: str) -> dict[str, Any]:
     left, words = said["omitted"], f"MANIFEST.json is not one of {FORMAT}, or a count, a time or the filters are none."
     is_of_it = said["format"] == FORMAT and said.keys() == MANIFEST and left.keys() == LEFT_OUT | {"missing_at"}
     counts = [*(said[name] for name in [*COUNTS, "epoch"]), *(left[name] for name in LEFT_OUT), *left["missing_at"]]
-    is_counted = all(type(count) is int and count >= 0 for count in counts)
+    is_counted = type(left["missing_at"]) is list and all(type(count) is int and count >= 0 for count in counts)
     flat = [one for value in said["filters"].values() for one in (value if type(value) is list else [value])]
     demand(is_of_it and is_counted and all(type(one) is str for one in flat) and milliseconds(said["sealed_at"]), words)
     return said

@@ -436,6 +436,18 @@ FORGED = {
     "a count that is true": ("whole", claims(epoch=True), None, None),
     "a count that is a fraction": ("whole", replaced("MANIFEST.json", b'"epoch": 1', b'"epoch": 1.0'), None, None),
     "a count that is too large": ("whole", claims(events=2**53), None, None),
+    "missing at a text": (
+        "whole",
+        claims(omitted={"filtered": 0, "expired": 0, "missing": 0, "missing_at": ""}),
+        None,
+        None,
+    ),
+    "missing at what is no list": (
+        "whole",
+        claims(omitted={"filtered": 0, "expired": 0, "missing": 0, "missing_at": {}}),
+        None,
+        None,
+    ),
     "missing and nowhere": (
         "filtered",
         claims(omitted={"filtered": 5, "expired": 0, "missing": 2, "missing_at": []}),

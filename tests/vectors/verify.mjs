@@ -405,7 +405,7 @@ function parseManifest(text) {
   const { omitted } = manifest;
   const counts = [manifest.epoch, ...COUNTS.map((name) => manifest[name]), omitted.filtered, omitted.expired, omitted.missing, ...omitted.missing_at];
   if (manifest.format !== FORMAT || !hasKeys(manifest, MANIFEST) || !hasKeys(omitted, ["filtered", "expired", "missing", "missing_at"])) throw new Unusable("this is no manifest of the format");
-  if (!counts.every(isCount) || !isFlat(manifest.filters)) throw new Unusable("a count is no count, or the filters are none");
+  if (!Array.isArray(omitted.missing_at) || !counts.every(isCount) || !isFlat(manifest.filters)) throw new Unusable("a count is no count, or the filters are none");
   parseTime(manifest.sealed_at);
   parseTime(manifest.created_at);
   return manifest;
