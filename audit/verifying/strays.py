@@ -10,6 +10,8 @@ from uuid import UUID
 import psycopg
 
 from audit.clocks import CLOCK_TOLERANCE
+from audit.judging import COLUMNS, StoredEvent
+from audit.verifying.telling import Problem
 from provenance.ids import uuid7_floor, uuid7_time
 
 
@@ -50,6 +52,22 @@ def misplaced(connection: psycopg.Connection[Any], most: int) -> list[str]:
     ]
 
 
+def wrongly_carried(connection: psycopg.Connection[Any], problem: Problem, most: int) -> list[str]:
+    """A sentence for each event that was carried on from its month and is not as it was signed, or whose month did not leave.
+
+    Rows that live on are believed by these events, as by those of the log.
+    """
+    found: list[str] = []
+    with connection.transaction(), connection.cursor(name="carried") as rows:
+        for *columns, is_here in rows.execute(_CARRIED):
+            event = StoredEvent(*columns)
+            if words := "its month did not leave" if is_here else problem(event):
+                found.append(f"The event {event.id} was carried on from its month, and {words}")
+            if len(found) == most:
+                break
+    return found
+
+
 # OFFSET 0: Postgres believes the bounds of a month and would not look where by them nothing can be.
 _OF_OTHER_MONTHS = r"""
 WITH part AS MATERIALIZED (
@@ -60,6 +78,9 @@ SELECT event.id, event.tableoid::regclass::text FROM (SELECT id, tableoid FROM a
 JOIN part ON part.oid = event.tableoid
 WHERE NOT (event.id >= bounds[1] AND event.id < bounds[2]) ORDER BY event.id LIMIT %s
 """
+_CARRIED = f"""
+SELECT {COLUMNS}, EXISTS (SELECT FROM audit.event WHERE event.id = carried.id) FROM audit.carried ORDER BY id
+"""  # noqa: S608  composed of constants
 _OF_NO_LOG = """
 SELECT log_id, what, count(*) FROM (
   SELECT log_id, 'leaves' AS what FROM audit.leaf UNION ALL SELECT log_id, 'tiles' FROM audit.tile

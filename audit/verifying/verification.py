@@ -18,6 +18,7 @@ import psycopg
 from audit.anchors import Anchor, AnchorFailed, text_of
 from audit.anchors.couriers import lost_since
 from audit.epochs import Break, LogName, breaks, continued, first_event, followed, misnamed, tree_over
+from audit.judging import flaw
 from audit.merkle import NotConsistent, folded, grown, range_root, subtrees
 from audit.notes import BadNote, Checkpoint, LogSigner, opened
 from audit.signing import KeyRing
@@ -26,7 +27,7 @@ from audit.verifying.indexes import untrue
 from audit.verifying.key_register import ends_in, held_against
 from audit.verifying.ranges import ALIGNED_TO, MOST_FLAWS, RANGE_LEAVES, Checked, Flaw, Range, check, reachable
 from audit.verifying.stored_details import changed_functions, stray_details
-from audit.verifying.strays import misplaced, outside, waiting
+from audit.verifying.strays import misplaced, outside, waiting, wrongly_carried
 from provenance.ids import uuid7_time
 from provenance.postgres.names import in_the_place_of_its_own, signed_in
 
@@ -384,6 +385,7 @@ class Verification:
     def _check_strays(self, connection: psycopg.Connection[Any], report: Report) -> None:
         """What lies outside every log, where no range comes by. Events are looked for twice, as in `_check_lag`."""
         report.problems += misplaced(connection, MOST_FLAWS)
+        report.problems += wrongly_carried(connection, lambda event: flaw(event, self.keys), MOST_FLAWS)
         report.problems += [
             f"The detail of {event_id} ({_name(workspace_id)}) is of no event"
             for event_id, workspace_id in stray_details(connection, MOST_FLAWS)

@@ -102,6 +102,23 @@ def test_what_is_taken_away_before_between_or_behind_months_that_left_is_found(a
     assert (ORIGIN, place) in fsck()
 
 
+def test_what_was_carried_on_is_held_to_its_signature_and_to_months_that_left(as_role, monkeypatch):
+    """Rows that live on are believed by it."""
+    (gone,) = old_events(monkeypatch, MARCH, workspace_id=OURS, count=1)
+    (here,) = old_events(monkeypatch, APRIL, workspace_id=OURS, count=1)
+    with databases.admin() as owner:
+        owner.execute("INSERT INTO audit.carried SELECT * FROM audit.event WHERE id = %s", [gone.id])
+        owner.execute("INSERT INTO audit.carried SELECT * FROM audit.event WHERE id = %s", [here.id])
+    assert expire(as_role) == 1
+    sealing.seal()
+    carried = "was carried on from its month, and"
+    assert verify().problems == [f"The event {here.id} {carried} its month did not leave"]
+    sealing.tamper("DELETE FROM audit.carried WHERE id = %s", here.id)
+    assert verify().is_good
+    sealing.tamper("UPDATE audit.carried SET rev = 7 WHERE id = %s", gone.id)
+    assert verify().problems == [f"The event {gone.id} {carried} rev differs from the signed body"]
+
+
 def test_no_word_of_another_process_and_no_rewritten_one_lets_events_go(as_role, monkeypatch):
     made = old_events(monkeypatch, MARCH, workspace_id=OURS)
     assert expire(as_role) == 3
