@@ -50,6 +50,20 @@ class TestCommand:
         told = sealing.rows("SELECT actor_id, workspace_id FROM audit.event WHERE action = %s", Event.AUDIT_VERIFIED)
         assert told == [("audit.verify", None)] * 2
 
+    def test_it_says_of_no_more_than_it_read_that_it_verifies(self, configured, anchor, capsys):
+        tell(WORKSPACE, 3)
+        seal(anchor)
+        looks = [
+            ("", "All of it verifies."),
+            ("", "What came since the last time verifies; --full reads what was before once more."),
+            ("--full", "All of it verifies."),
+            (f"--workspace {WORKSPACE}", "What was asked for verifies."),
+            (f"--workspace {WORKSPACE} --range 1..2", "What was asked for verifies."),
+        ]
+        for options, words in looks:
+            call_command("verify", *options.split())
+            assert words in capsys.readouterr().out
+
     def test_what_does_not_verify_ends_with_1_and_is_an_event(self, configured, anchor, capsys):
         ids = tell(WORKSPACE, 3)
         seal(anchor)

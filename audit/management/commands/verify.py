@@ -29,6 +29,12 @@ from provenance.terminal import Bar
 
 COULD_NOT = 2
 MOST_TOLD = 20
+_VERIFIES = {
+    "everything": "All of it verifies.",
+    "since": "What came since the last time verifies; --full reads what was before once more.",
+    "part": "What was asked for verifies.",
+}
+"""What may be said where nothing is wrong, by how much was read."""
 
 
 class Command(OurCommand):
@@ -84,7 +90,7 @@ class Command(OurCommand):
         if options["json"]:
             _write(options["json"], report)
         if options["json"] != "-":
-            self._tell(report)
+            self._tell(report, _scope(wanted))
         if not report.is_good:
             sys.exit(1)
 
@@ -103,7 +109,7 @@ class Command(OurCommand):
             self.stderr.write(f"{name} is the workspace {found}, as the database says; its log is the one of that id.")
         return LogName(found, 1)
 
-    def _tell(self, report: Report) -> None:
+    def _tell(self, report: Report, scope: str) -> None:
         for log in report.logs:
             self.stdout.write(
                 f"{'ok' if not log.flaws else '!!'}  {log.origin}: entries {log.first} to {log.size}, {log.events} events"
@@ -121,7 +127,7 @@ class Command(OurCommand):
         for problem in report.problems:
             self.stdout.write(f"!!  {problem}")
         rate = f"{report.events / report.seconds:,.0f} a second" if report.seconds else ""
-        verdict = "All of it verifies." if report.is_good else "IT DOES NOT VERIFY."
+        verdict = _VERIFIES[scope] if report.is_good else "IT DOES NOT VERIFY."
         self.stdout.write(f"{verdict} {report.events:,} events in {report.seconds:.1f} s ({rate}).")
 
 
@@ -138,17 +144,19 @@ def _verification(sealer: Sealer, jobs: int, progress: Callable[[int, int], None
     )
 
 
+def _scope(wanted: Wanted) -> str:
+    if not wanted.is_everything:
+        return "part"
+    return "since" if wanted.verified else "everything"
+
+
 def _record(sealer: Sealer, report: Report, wanted: Wanted) -> None:
     """Say in the log of the instance that it was verified, and how it went."""
     flawed = report.first_flaw
     facts: dict[str, Any] = {
         "logs": len(report.logs),
         "events": report.events,
-        "scope": "everything"
-        if wanted.is_everything and not wanted.verified
-        else "since"
-        if wanted.is_everything
-        else "part",
+        "scope": _scope(wanted),
         "problems": report.problems[:MOST_TOLD],
     }
     if flawed:
