@@ -4,7 +4,7 @@ import json
 from contextlib import contextmanager
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import transaction
 
 from audit.taxonomy import Event
@@ -97,6 +97,17 @@ def test_a_table_that_cannot_be_read_is_an_alarm_and_stops_no_other(place, recon
     assert problem.startswith(f"The table {MEMBERS} {words}. ")
     assert report["rows"] == 5
     assert told()
+
+
+@pytest.mark.parametrize("table", [MEMBERS, "audit.event"])
+def test_a_table_that_may_hide_rows_from_its_owner_is_compared_with_nothing(place, settings, table):
+    """A row that was slipped in would be hidden, or the newest event of one that was set back."""
+    settings.MIGRATOR_DATABASE_URL = databases.role_url("migrate")
+    hides = f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY; CREATE POLICY own ON {table} TO prov_owner USING (true)"
+    shows = f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; DROP POLICY own ON {table}"
+    with done(hides, shows), pytest.raises(CommandError, match="would be affected by row-level security") as refused:
+        call_command("reconcile")
+    assert refused.value.returncode == 2
 
 
 def test_what_cannot_be_told_to_the_log_is_said_all_the_same(place, reconcile):
