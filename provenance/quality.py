@@ -19,7 +19,8 @@ from provenance.embedded import EmbeddedPostgres, EmbeddedServer, EmbeddedValkey
 from provenance.home import CHECKOUT, Home
 from provenance.terminal import complain, say
 
-PYTEST_DEFAULTS = ("-n", "2", "--dist", "loadfile")
+PYTEST_DEFAULTS = ("-n", "3", "--dist", "loadfile")
+"""Three on two processors: a third of the time is spent waiting, for processes that start and for times that run out."""
 TEMPORARY_PREFIX = "provenance-test-"
 OWNER_RECORD = "owner.pid"
 
