@@ -138,7 +138,7 @@ def round_trips(tmp_path: Path) -> Callable[..., Any]:
         driver = connection.connection
         was_straight, driver.is_straight = driver.is_straight, is_straight
         if not is_straight:
-            driver.forget_ready()
+            driver.statements.forget()
         sent: list[str] = []
         with (tmp_path / "trace").open("w+") as file:
             driver.pgconn.trace(file.fileno())

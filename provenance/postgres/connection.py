@@ -1,6 +1,5 @@
 """A psycopg connection whose transactions open with the workspace in scope."""
 
-import hashlib
 from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -9,17 +8,10 @@ from uuid import UUID
 from psycopg import ClientCursor, Connection, Error, OperationalError, errors, pq
 from psycopg.abc import PQGen
 
+from provenance.postgres.ready import Ready
+
 WORKSPACE: ContextVar[UUID | None] = ContextVar("workspace", default=None)
 """The workspace in scope. Only `provenance.db.scope` changes it."""
-
-
-_MOST_READY = 200
-"""So many statements does a connection keep ready. Each takes some ten kilobytes of the server."""
-_LONGEST_READY = 1_000
-"""So long is one of them at most. What stores many rows is another statement for each number of them, and takes megabytes."""
-_OUTDATED = ("0A", "22", "26", "42")
-"""Classes of what Postgres says to a statement that it knows no longer (26), whose answer would have other columns than
-then (0A), or whose parameters have another type now (22, 42). Whatever else is of these classes is planned once more."""
 
 
 class NothingChanged(OperationalError):
@@ -51,46 +43,23 @@ class ScopedConnection(Connection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._waiting: list[str] = []
-        # The name under which the server knows each statement; empty while it does not.
-        self._ready: dict[str, str] = {}
-        self._met_again: set[str] = set()
+        self.statements = Ready()
         # Another object for each transaction, and none before the first.
         self.begun: object = None
 
     def ready(self, statement: str) -> str:
-        """What does the same with the same parameters, and is planned once where it is said often on this connection.
+        """What does the same with the same parameters; it is planned once where it is said often on this connection.
 
-        For a statement that is made once, with `%s` and no other percent sign. Planning is a quarter of what the server
-        does for a recorded change (decision 0016).
+        For a statement that is made once, with `%s` and no other percent sign.
         """
-        name = self._ready.get(statement)
-        if name:
-            places = ", ".join(["%s"] * statement.count("%s"))
-            return f"EXECUTE {name}({places})" if places else f"EXECUTE {name}"
-        if name is not None:
-            self._met_again.add(statement)
-        elif self.is_straight and len(statement) <= _LONGEST_READY and self._is_room():
-            self._ready[statement] = ""
-        return statement
-
-    def _is_room(self) -> bool:
-        if len(self._ready) >= _MOST_READY:
-            # What was said once makes room for what may be said again.
-            self._ready = {statement: name for statement, name in self._ready.items() if name}
-        return len(self._ready) < _MOST_READY
+        return self.statements.said(statement) if self.is_straight else statement
 
     def note_failure(self, error: Error) -> None:
-        """A statement was refused: forget what is ready where that may be the reason, so that it happens once."""
-        if (error.sqlstate or "").startswith(_OUTDATED):
-            self.forget_ready()
+        """Something was refused. What was said by a name may be the reason."""
+        self.statements.note_refusal(error.sqlstate or "")
         if isinstance(error, errors.InvalidSqlStatementName):
             # Another process answers than the one that was told: a pooler that shows its number as if it were the only one.
             self.is_straight = False
-
-    def forget_ready(self) -> None:
-        """Plan everything anew."""
-        self._ready.clear()
-        self._met_again.clear()
 
     def send_with_next(self, statement: str, parameters: Sequence[Any]) -> None:
         """Let a statement whose answer nobody needs travel with the next one, or with COMMIT. Its refusal is raised there."""
@@ -122,25 +91,9 @@ class ScopedConnection(Connection):
         self._waiting.clear()
         super().rollback()
 
-    def _prepare(self) -> None:
-        """Have the server remember the statements that were met again, where a refusal of one takes nothing along."""
-        if not any(self._ready.values()):
-            # What it still keeps was forgotten here.
-            self.pgconn.exec_(b"DEALLOCATE ALL")
-        for statement in self._met_again:
-            # A name that only this text has: nowhere is it another statement's.
-            name = f"ready_{hashlib.sha256(statement.encode()).hexdigest()[:32]}"
-            first, *others = statement.split("%s")
-            text = "".join([first, *(f"${place}{other}" for place, other in enumerate(others, start=1))])
-            answer = self.pgconn.exec_(f"PREPARE {name} AS {text}".encode())
-            # One that is refused goes on as it is, and says itself why.
-            if answer.status == pq.ExecStatus.COMMAND_OK:
-                self._ready[statement] = name
-        self._met_again.clear()
-
     def _opening(self) -> list[str]:
-        if self._met_again and not self._pipeline:
-            self._prepare()
+        if self.statements.is_due and not self._pipeline:
+            self.statements.prepare(self.pgconn)
         self.begun = object()
         workspace, begin = WORKSPACE.get(), self._get_tx_start_command().decode("ascii")
         # The value is a UUID object, so nothing in it can end the literal.

@@ -31,7 +31,7 @@ _ready_later = ScopedConnection.ready
 
 def _ready_at_once(driver, statement):
     while _ready_later(driver, statement) == statement:
-        driver._prepare()
+        driver.statements.prepare(driver.pgconn)
     said = _ready_later(driver, statement)
     assert said.startswith("EXECUTE ")
     return said
