@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from audit.clocks import CLOCK_TOLERANCE
+from audit.clocks import CLOCK_TOLERANCE, TO_THE_SECOND
 from audit.judging import StoredEvent, flaw
 from audit.notes import BadNote, LogKey
 from audit.schema.keys import ALGORITHM, SIGNERS
@@ -32,7 +32,6 @@ OF_THE_LOG = "checkpoint"
 """What a key of the log is for, as the register says."""
 _SEALER = "sealer"
 _NUMBERED = re.compile("[a-z]+-[1-9][0-9]{0,5}")
-_SECOND = "%Y-%m-%d %H:%M:%S UTC"
 
 
 class Row(NamedTuple):
@@ -145,8 +144,8 @@ def _of_events(
         problems += _differences(row, alg=ALGORITHM, db_role=SIGNERS[process_of(row.kid)], vkey="", rotation="")
         end = ends.get(row.kid)
         if end and (row.not_after is None or row.not_after > end):
-            until = f"until {row.not_after:{_SECOND}}" if row.not_after else "without an end"
-            problems.append(f"The key {row.kid} was told to end at {end:{_SECOND}}, and is registered {until}")
+            until = f"until {row.not_after:{TO_THE_SECOND}}" if row.not_after else "without an end"
+            problems.append(f"The key {row.kid} was told to end at {end:{TO_THE_SECOND}}, and is registered {until}")
         if keys.key(row.kid, None) is None:
             problems.append(f"The key {row.kid} is registered, and is not among the keys of this host")
     return problems

@@ -16,7 +16,7 @@ import orjson
 import psycopg
 
 from audit import glance
-from audit.clocks import CLOCK_TOLERANCE
+from audit.clocks import CLOCK_TOLERANCE, TO_THE_SECOND
 from audit.glance import Glance, leaf_of
 from audit.judging import CHECKPOINT_PREFIX, COLUMNS, StoredEvent, checkpoint_entry, flaw
 from audit.merkle import HASH_BYTES, PlacedNode, leaf_hash, subtrees
@@ -43,7 +43,6 @@ ALIGNED_TO = 1 << 12
 MOST_FLAWS = 100
 ROWS_AT_ONCE = 1 << 11
 _OUTLIERS = 64
-_SECOND = "%Y-%m-%d %H:%M:%S UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,10 +374,10 @@ def noted_wrongly(noted: Sequence[tuple[int, datetime]], ids: Sequence[str], fir
     for (size, at), events in reversed([*zip(noted, own, strict=True)]):
         latest = max(following, uuid7_time(UUID(events[-1]))) if events else now
         if events and events[0] < ahead and at < uuid7_time(UUID(events[0])) - most:
-            wrong[size] = f"{at:{_SECOND}}, and holds the event {events[0]}, which is younger"
+            wrong[size] = f"{at:{TO_THE_SECOND}}, and holds the event {events[0]}, which is younger"
         elif at > latest + most:
-            wrong[size] = f"{at:{_SECOND}}" + (
-                f", and the next one for {following:{_SECOND}}" if following < now else ""
+            wrong[size] = f"{at:{TO_THE_SECOND}}" + (
+                f", and the next one for {following:{TO_THE_SECOND}}" if following < now else ""
             )
         else:
             following = min(following, at)

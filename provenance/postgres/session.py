@@ -71,8 +71,10 @@ def is_straight(connection: psycopg.Connection[Any]) -> bool:
 
     Behind a pooler that hands out one process for each transaction (PgBouncer) it need not; its key to cancel queries names
     no process of the server. Settings and names of statements that a connection leaves there are then missed in the next
-    process, and found by somebody else.
+    process, and found by somebody else. Raises psycopg.OperationalError when nobody answers.
     """
     # Past all cursors, and so in no transaction: whatever kind of connection it is.
-    said = connection.pgconn.exec_(WHICH_PROCESS.encode()).get_value(0, 0)
-    return said == str(connection.info.backend_pid).encode()
+    answer = connection.pgconn.exec_(WHICH_PROCESS.encode())
+    if answer.status != psycopg.pq.ExecStatus.TUPLES_OK:
+        raise psycopg.OperationalError(answer.get_error_message())
+    return answer.get_value(0, 0) == str(connection.info.backend_pid).encode()

@@ -10,6 +10,7 @@ from audit.taxonomy import Event
 from provenance.db import enter, scope
 from provenance.ids import uuid7
 from provenance.postgres.connection import ScopedConnection
+from provenance.postgres.session import is_straight
 from tests import databases, factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -211,6 +212,15 @@ def test_without_parameters_as_well(workspace, driver):
         with enter(workspace.id), connection.cursor() as cursor:
             cursor.execute(driver.ready("SELECT 7"))
             assert cursor.fetchall() == [(7,)]
+
+
+def test_a_server_that_is_gone_is_not_taken_for_a_pooler():
+    """The sealer waits for a database that is away, and stops before a pooler."""
+    with databases.login("web") as fresh, databases.admin() as owner:
+        assert is_straight(fresh)
+        owner.execute("SELECT pg_terminate_backend(%s, 10000)", [fresh.info.backend_pid])
+        with pytest.raises(psycopg.OperationalError, match="terminat"):
+            is_straight(fresh)
 
 
 def test_a_connection_of_which_nothing_is_known_prepares_nothing():
